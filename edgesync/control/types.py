@@ -1,0 +1,118 @@
+"""Values that the server's stages pass on: the fleet as its repository declares it, and what each board shall run.
+
+Sizes are bytes, durations seconds, fractions 0 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgesync.wire.ids import DeviceId, Digest
+
+Labels = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image of a release. `path` is relative to the images directory; `compatible` lists board types."""
+
+    component: str
+    path: str
+    version: str
+    sha256: Digest
+    compatible: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    name: str
+    images: Mapping[str, Image]
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Matches boards whose labels have every one of these values; an empty selector matches every board."""
+
+    labels: Labels = field(default_factory=dict)
+
+    def matches(self, labels: Labels) -> bool:
+        return all(labels.get(key) == value for key, value in self.labels.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Boards that share settings. Where several groups match a board and set different releases, that is an error."""
+
+    name: str
+    select: Selector
+    release: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """A step of a rollout: boards that `select` matches and no earlier wave took. The next wave opens when at least
+    `success` of the boards that were reached are confirmed.
+    """
+
+    name: str
+    select: Selector
+    success: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class FailurePolicy:
+    """What to do when a delta does not work on a board.
+
+    "wait": leave it until another release; "fail": count it as failed at once; "full": send the full image if it is
+    at most `full_limit` bytes, else fail.
+    """
+
+    on_delta_failure: Literal["wait", "fail", "full"] = "wait"
+    full_limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """One board as declared: its type (a file in `edgesync.boards`), labels, and the public half of its report key
+    (Ed25519, 64 hex digits).
+    """
+
+    device: DeviceId
+    type: str
+    labels: Labels
+    key: str
+    release: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """A whole fleet repository at one commit, checked.
+
+    `abort_at` is the fraction of reached boards whose failure (or loss) aborts the rollout; `lost_after` the seconds
+    of silence after activation that count as lost; `byte_budget` bytes a board and month.
+    """
+
+    name: str
+    revision: str
+    boards: Mapping[DeviceId, Board]
+    groups: tuple[Group, ...]
+    releases: Mapping[str, Release]
+    waves: tuple[Wave, ...]
+    default_release: str | None = None
+    failure: FailurePolicy = field(default_factory=FailurePolicy)
+    abort_at: float = 0.1
+    lost_after: float = 3600.0
+    byte_budget: int = 1_000_000
+    http_source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one board shall run, compiled from a Fleet: release name, its images by component, the wave it is in."""
+
+    device: DeviceId
+    release: str
+    images: Mapping[str, Image]
+    wave: int

@@ -1,0 +1,1 @@
+"""Bad links, played fleets and faults, for our tests and our users'."""

@@ -1,0 +1,198 @@
+"""Every named error of edgesync: whose fault it is, whether time may heal it, and what to do next.
+
+An error that a board meets travels in `reported` under its name (the class name without "Error") and is shown
+by `edgesync status`. So the names are protocol: add, never rename.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+Fault = Literal["board", "server", "operator", "link"]
+
+DETAIL_LIMIT = 200
+"""Characters of detail that travel in `reported`; the log has the whole text."""
+
+
+class EdgesyncError(Exception):
+    """Base of all errors. `fault` says whose they are, `heals` whether the same step may succeed later unaided."""
+
+    fault: ClassVar[Fault] = "board"
+    heals: ClassVar[bool] = False
+    hint: ClassVar[str] = ""
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__.removesuffix("Error")
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+# --- what comes over the network -------------------------------------------------------------------------------
+
+
+class MessageTooLargeError(EdgesyncError):
+    """A message is larger than its topic allows; it was dropped before it was parsed."""
+
+    fault = "server"
+
+
+class MalformedMessageError(EdgesyncError):
+    """A message does not have the form that its topic asks for; it was dropped."""
+
+    fault = "server"
+
+
+class ForgedMessageError(EdgesyncError):
+    """A signature is missing or wrong; the message was dropped and nothing was done because of it."""
+
+    fault = "server"
+
+
+class StaleMessageError(EdgesyncError):
+    """A signed message is older than one already accepted, expired, or meant for another device."""
+
+    fault = "server"
+
+
+class UnknownFormatError(EdgesyncError):
+    """The other side speaks a format of a version that this one does not know."""
+
+    fault = "server"
+    hint = "update the older side first"
+
+
+class LinkError(EdgesyncError):
+    """The broker cannot be reached, or the connection broke."""
+
+    fault = "link"
+    heals = True
+
+
+class QueueFullError(EdgesyncError):
+    """A bounded queue towards the network is full; the newest message was not taken."""
+
+    fault = "link"
+    heals = True
+
+
+# --- fetching ----------------------------------------------------------------------------------------------------
+
+
+class BlobMissingError(EdgesyncError):
+    """The broker was asked three times for a piece and stayed silent."""
+
+    fault = "server"
+    heals = True
+    hint = "the server publishes it again when it reads this report"
+
+
+class BlobWithdrawnError(EdgesyncError):
+    """The blob was cleared from the broker while it was fetched."""
+
+    fault = "server"
+    heals = True
+
+
+class BlobCorruptError(EdgesyncError):
+    """Bytes of a blob do not match their hash; they were thrown away and asked for again."""
+
+    fault = "link"
+    heals = True
+
+
+# --- the board ---------------------------------------------------------------------------------------------------
+
+
+class BaseModifiedError(EdgesyncError):
+    """The booted slot does not hold the image that the delta was made from."""
+
+    hint = "the read-only slot was written to; the server can send a full image"
+
+
+class DeltaCorruptError(EdgesyncError):
+    """The delta breaks its own format: it is not what the server meant to make."""
+
+    fault = "server"
+
+
+class ResultMismatchError(EdgesyncError):
+    """The image that was built does not have the digest that was signed."""
+
+    fault = "server"
+
+
+class DiskFullError(EdgesyncError):
+    """There is no room for the download or for the slot."""
+
+    heals = True
+    hint = "free space on the board; it tries again by itself"
+
+
+class StorageError(EdgesyncError):
+    """A read or write of the board's storage failed."""
+
+    heals = True
+
+
+class WorkerDiedError(EdgesyncError):
+    """A worker process ended without a reply: killed, out of memory, or crashed."""
+
+    heals = True
+
+
+class WorkerStalledError(EdgesyncError):
+    """A worker process showed no progress for too long and was killed."""
+
+    heals = True
+
+
+class BootFailedError(EdgesyncError):
+    """The new slot was tried and the boot loader came back to the old one."""
+
+    fault = "operator"
+    hint = "this image is quarantined on the board until another is wanted, or `edgesync retry`"
+
+
+class ProbeFailedError(EdgesyncError):
+    """The new slot booted but was not healthy within its deadline; the board goes back."""
+
+    fault = "operator"
+
+
+class QuarantinedError(EdgesyncError):
+    """The wanted image failed here before; it is not tried again by itself."""
+
+    fault = "operator"
+    hint = "push another image or run `edgesync retry`"
+
+
+class ClockJumpedError(EdgesyncError):
+    """The wall clock moved backwards; trusted time did not."""
+
+    heals = True
+
+
+# --- what an operator writes -------------------------------------------------------------------------------------
+
+
+class ConfigError(EdgesyncError):
+    """A file written by a person is wrong: the text names the file, the line where possible, and the key."""
+
+    fault = "operator"
+
+
+class NotReachableError(EdgesyncError):
+    """A local part (the server's socket, git, mosquitto) is not there."""
+
+    fault = "operator"
+
+
+def by_name(name: str) -> type[EdgesyncError] | None:
+    """The error class behind a name from the wire, or None for a name that only a newer version knows."""
+    return _NAMES.get(name)
+
+
+_NAMES = {c.__name__.removesuffix("Error"): c for c in EdgesyncError.__subclasses__()}

@@ -1,0 +1,282 @@
+"""The two messages of a board's life as values: `Desired` (server to board) and `Reported` (board to server).
+
+Their signed forms are made and checked in `edgesync.trust`; here is only what they say. `to_dict` and `from_dict`
+are inverse, and `from_dict` raises MalformedMessageError for anything that `to_dict` cannot have written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal, cast
+
+from edgesync.wire import fields
+from edgesync.wire.errors import DETAIL_LIMIT, EdgesyncError, MalformedMessageError
+from edgesync.wire.ids import BlobId, DeviceId, Digest, parse_blob, parse_device, parse_digest
+
+COMPONENT_LIMIT = 16
+"""Components of one release on one board (boot FAT, root, kernel, DTB ...)."""
+
+
+class Phase(str, Enum):
+    """Where a board stands, in its own words."""
+
+    IDLE = "idle"  # nothing is wanted, or what is wanted runs and is confirmed
+    FETCHING = "fetching"
+    APPLYING = "applying"
+    ACTIVATING = "activating"  # everything is verified; the reboot into the new slot is asked for
+    CONFIRMING = "confirming"  # booted from the new slot, not yet healthy
+    WAITING = "waiting"  # stopped by something that time may heal; `error` says what
+    FAILED = "failed"  # stopped by something that needs another desired state; `error` says what
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How a board gets an image: a blob on the broker, `length` bytes.
+
+    kind "delta": the blob turns the image `base` into the wanted one; "full": it is the wanted image, xz-compressed.
+    `url`: where the same blob lies for HTTP Range requests when the broker has not got it; "" for nowhere.
+    """
+
+    kind: Literal["delta", "full"]
+    blob: BlobId
+    length: int
+    base: Digest | None = None
+    url: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        value: dict[str, Any] = {"kind": self.kind, "blob": self.blob, "length": self.length}
+        if self.base:
+            value["base"] = self.base
+        if self.url:
+            value["url"] = self.url
+        return value
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> Source:
+        kind = fields.text(value, "kind")
+        if kind not in ("delta", "full"):
+            raise MalformedMessageError(f"field 'kind': found {kind!r}, expected 'delta' or 'full'")
+        base = parse_digest(value["base"]) if "base" in value else None
+        if (kind == "delta") != (base is not None):
+            raise MalformedMessageError("field 'base': a delta names the digest of its base, a full image has none")
+        return Source(
+            cast(Literal["delta", "full"], kind),
+            parse_blob(value.get("blob")),
+            fields.integer(value, "length"),
+            base,
+            fields.text(value, "url", default=""),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One component of the wanted release: the image's version, length in bytes and SHA-256.
+
+    `source` is None where the server knows that the booted slot holds the image already.
+    """
+
+    component: str
+    version: str
+    length: int
+    sha256: Digest
+    source: Source | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        value: dict[str, Any] = {
+            "component": self.component,
+            "version": self.version,
+            "length": self.length,
+            "sha256": self.sha256,
+        }
+        if self.source:
+            value["source"] = self.source.to_dict()
+        return value
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> Target:
+        return Target(
+            fields.text(value, "component", 32),
+            fields.text(value, "version", 64),
+            fields.integer(value, "length"),
+            parse_digest(value.get("sha256")),
+            Source.from_dict(fields.mapping(value, "source")) if "source" in value else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What one board shall run.
+
+    `version` grows with every message to this board. `revision` is the git commit, `rollout` the id of the change that
+    the board takes part in. A `hold` (the reason, as text) has no targets: stay as you are, stop between pieces.
+    `retry` grows when an operator lifts the board's quarantine.
+    """
+
+    device: DeviceId
+    version: int
+    revision: str
+    rollout: str
+    release: str
+    targets: tuple[Target, ...] = ()
+    hold: str = ""
+    retry: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "device": self.device,
+            "version": self.version,
+            "revision": self.revision,
+            "rollout": self.rollout,
+            "release": self.release,
+            "targets": [target.to_dict() for target in self.targets],
+            "hold": self.hold,
+            "retry": self.retry,
+        }
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> Desired:
+        targets = tuple(Target.from_dict(_object(t)) for t in fields.array(value, "targets", COMPONENT_LIMIT))
+        if len({t.component for t in targets}) != len(targets):
+            raise MalformedMessageError("field 'targets': a component stands twice")
+        hold = fields.text(value, "hold", default="")
+        if bool(hold) == bool(targets):
+            raise MalformedMessageError("field 'targets': a desired state has targets or a hold, not both or neither")
+        return Desired(
+            parse_device(fields.text(value, "device")),
+            fields.integer(value, "version"),
+            fields.text(value, "revision", 64),
+            fields.text(value, "rollout", 64),
+            fields.text(value, "release", 64),
+            targets,
+            hold,
+            fields.integer(value, "retry", 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReport:
+    """A named error as it travels: `name` is the class name in `wire.errors` without "Error"."""
+
+    name: str
+    detail: str = ""
+
+    @staticmethod
+    def of(error: EdgesyncError) -> ErrorReport:
+        return ErrorReport(error.name, str(error)[:DETAIL_LIMIT])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "detail": self.detail}
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> ErrorReport:
+        return ErrorReport(fields.text(value, "name", 64), fields.text(value, "detail", DETAIL_LIMIT, ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes of one rollout by purpose. Payload counts MQTT payloads; `tcp_*` is what the kernel carried (TLS included,
+    IP and TCP headers not), summed over connections.
+    """
+
+    blob: int = 0  # blocks that were kept
+    refetched: int = 0  # blocks that arrived again, or for nothing
+    metadata: int = 0  # desired, index, leaves
+    reported: int = 0
+    tcp_in: int = 0
+    tcp_out: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in Traffic.__slots__}
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> Traffic:
+        return Traffic(**{name: fields.integer(value, name, 0) for name in Traffic.__slots__})
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What one board says of itself, with the evidence.
+
+    `counter` grows with every report and survives reboots. `boot_id` names the boot, `slot` the booted slot, `images`
+    the SHA-256 of each component as read from that slot, `confirmed` whether this slot has proved itself healthy.
+    `version` and `rollout` are those of the desired state that it acts on; `done` and `total` count the blob bytes
+    of that desired state. `missing` lists blobs that the broker did not give. `quarantine` lists digests that
+    failed here.
+    """
+
+    device: DeviceId
+    counter: int
+    boot_id: str
+    slot: str
+    confirmed: bool
+    images: Mapping[str, Digest]
+    phase: Phase
+    version: int = 0
+    rollout: str = ""
+    done: int = 0
+    total: int = 0
+    error: ErrorReport | None = None
+    missing: tuple[BlobId, ...] = ()
+    quarantine: tuple[Digest, ...] = ()
+    traffic: Traffic = field(default_factory=Traffic)
+    agent: str = ""
+    time: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        value: dict[str, Any] = {
+            "device": self.device,
+            "counter": self.counter,
+            "boot_id": self.boot_id,
+            "slot": self.slot,
+            "confirmed": self.confirmed,
+            "images": dict(self.images),
+            "phase": self.phase.value,
+            "version": self.version,
+            "rollout": self.rollout,
+            "done": self.done,
+            "total": self.total,
+            "traffic": self.traffic.to_dict(),
+            "agent": self.agent,
+            "time": self.time,
+        }
+        if self.error:
+            value["error"] = self.error.to_dict()
+        if self.missing:
+            value["missing"] = list(self.missing)
+        if self.quarantine:
+            value["quarantine"] = list(self.quarantine)
+        return value
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> Reported:
+        phase = fields.text(value, "phase", 20)
+        if phase not in {p.value for p in Phase}:
+            raise MalformedMessageError(f"field 'phase': found {phase!r}, expected one of {[p.value for p in Phase]}")
+        images = fields.mapping(value, "images", COMPONENT_LIMIT)
+        return Reported(
+            parse_device(fields.text(value, "device")),
+            fields.integer(value, "counter"),
+            fields.text(value, "boot_id", 64),
+            fields.text(value, "slot", 16),
+            value.get("confirmed") is True,
+            {str(k)[:32]: parse_digest(v) for k, v in images.items()},
+            Phase(phase),
+            fields.integer(value, "version", 0),
+            fields.text(value, "rollout", 64, ""),
+            fields.integer(value, "done", 0),
+            fields.integer(value, "total", 0),
+            ErrorReport.from_dict(fields.mapping(value, "error")) if "error" in value else None,
+            tuple(parse_blob(b) for b in fields.array(value, "missing", COMPONENT_LIMIT)),
+            tuple(parse_digest(d) for d in fields.array(value, "quarantine", COMPONENT_LIMIT)),
+            Traffic.from_dict(fields.mapping(value, "traffic")),
+            fields.text(value, "agent", 32, ""),
+            fields.integer(value, "time", 0),
+        )
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise MalformedMessageError(f"found a {type(value).__name__}, expected an object")
+    return value

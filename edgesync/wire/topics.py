@@ -1,0 +1,96 @@
+"""Topics of one fleet: building them, and reading what a message is from its topic.
+
+es1/<fleet>/d/<device>/desired     QoS 1, retained   server > board   signed
+es1/<fleet>/d/<device>/reported    QoS 1, retained   board > server   signed
+es1/<fleet>/d/<device>/up          QoS 1, retained   board's last will: presence only, never evidence
+es1/<fleet>/b/<blob>/index         retained          server > all     sizes and the hashes of the leaves
+es1/<fleet>/b/<blob>/index/<leaf>  retained          a hash for each piece
+es1/<fleet>/b/<blob>/<piece>/<block>   retained      the bytes
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edgesync.wire.errors import MalformedMessageError
+from edgesync.wire.ids import BlobId, DeviceId, parse_blob, parse_device
+
+PREFIX = "es1"
+TOPIC_LIMIT = 200
+_NUMBER_LIMIT = 10  # digits: no piece number is longer, and int() of a long text costs time
+
+Kind = Literal["desired", "reported", "up", "index", "leaf", "block"]
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What a topic says: `device` is set for board topics; `blob`, `piece` (or leaf number), `block` for blobs."""
+
+    fleet: str
+    kind: Kind
+    device: DeviceId | None = None
+    blob: BlobId | None = None
+    piece: int = 0
+    block: int = 0
+
+
+def desired(fleet: str, device: DeviceId) -> str:
+    return f"{PREFIX}/{fleet}/d/{device}/desired"
+
+
+def reported(fleet: str, device: DeviceId) -> str:
+    return f"{PREFIX}/{fleet}/d/{device}/reported"
+
+
+def up(fleet: str, device: DeviceId) -> str:
+    return f"{PREFIX}/{fleet}/d/{device}/up"
+
+
+def all_boards(fleet: str, kind: Literal["desired", "reported", "up"]) -> str:
+    """The server's filter for one kind of board topic."""
+    return f"{PREFIX}/{fleet}/d/+/{kind}"
+
+
+def all_indexes(fleet: str) -> str:
+    """The server's filter for the audit: the index of every blob that the broker holds."""
+    return f"{PREFIX}/{fleet}/b/+/index"
+
+
+def index(fleet: str, blob: BlobId) -> str:
+    return f"{PREFIX}/{fleet}/b/{blob}/index"
+
+
+def leaf(fleet: str, blob: BlobId, number: int) -> str:
+    return f"{PREFIX}/{fleet}/b/{blob}/index/{number}"
+
+
+def piece(fleet: str, blob: BlobId, number: int) -> str:
+    """The filter for all blocks of a piece."""
+    return f"{PREFIX}/{fleet}/b/{blob}/{number}/+"
+
+
+def block(fleet: str, blob: BlobId, piece_number: int, number: int) -> str:
+    return f"{PREFIX}/{fleet}/b/{blob}/{piece_number}/{number}"
+
+
+def parse(topic: str) -> Topic:
+    """Raises MalformedMessageError for a topic that is not ours."""
+    if len(topic) > TOPIC_LIMIT:
+        raise MalformedMessageError(f"topic of {len(topic)} characters, at most {TOPIC_LIMIT} expected")
+    match topic.split("/"):
+        case [prefix, fleet, "d", device, ("desired" | "reported" | "up") as kind] if prefix == PREFIX:
+            return Topic(fleet, kind, device=parse_device(device))
+        case [prefix, fleet, "b", blob, "index"] if prefix == PREFIX:
+            return Topic(fleet, "index", blob=parse_blob(blob))
+        case [prefix, fleet, "b", blob, "index", number] if prefix == PREFIX:
+            return Topic(fleet, "leaf", blob=parse_blob(blob), piece=_number(number))
+        case [prefix, fleet, "b", blob, first, second] if prefix == PREFIX:
+            return Topic(fleet, "block", blob=parse_blob(blob), piece=_number(first), block=_number(second))
+    raise MalformedMessageError(f"unknown topic {topic!r}")
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > _NUMBER_LIMIT:
+        raise MalformedMessageError(f"not a number in a topic: {text[:40]!r}")
+    return int(text)
