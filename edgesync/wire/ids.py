@@ -23,6 +23,9 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _BLOB = re.compile(r"[0-9a-f]{32}")
 DEVICE_LIMIT = 64
+SERVER = "server"
+"""Stands where a board's name would: the server's CN, user name and client id are `<fleet>.server`. A board of that
+name would have the server's rights, so there must be none."""
 
 
 def is_label(text: str) -> bool:
