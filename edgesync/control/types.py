@@ -16,13 +16,17 @@ Labels = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image of a release. `path` is relative to the images directory; `compatible` lists board types."""
+    """One image of a release. `path` is relative to the images directory; `compatible` lists board types. `file` and
+    `line` say where it is declared: they are for messages and make no difference between two images.
+    """
 
     component: str
     path: str
     version: str
     sha256: Digest
     compatible: tuple[str, ...]
+    file: str = field(default="", compare=False)
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

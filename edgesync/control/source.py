@@ -1,0 +1,243 @@
+"""The git repository that a fleet is followed from, read through the git command line. The only caller of git.
+
+Nothing here changes the repository but `install_hooks`, and nothing here uses the network: a mirror of a remote is
+fetched by whoever owns it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgesync.control.parse import FILE_LIMIT
+from edgesync.host.files import write_atomic
+from edgesync.wire.errors import ConfigError, NotReachableError
+
+TIMEOUT = 30.0
+"""Seconds for one call of git."""
+FILES_LIMIT = 10_000
+TOTAL_LIMIT = 64 * 1024 * 1024
+"""Bytes of all fleet files of one commit."""
+OUTPUT_LIMIT = 4 * 1024 * 1024
+"""Bytes of one answer of git, file contents apart."""
+
+FLEET_PATHS = ("fleet.yaml", "boards", "releases")
+HOOK_MARK = "# written by edgesync: tells the server at once that the branch may have moved"
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One commit; `time` is the committer's, in unix seconds."""
+
+    id: str
+    author: str
+    time: int
+    subject: str
+
+
+class Repository:
+    """One branch of a repository, bare or not. Calls raise NotReachableError where there is no repository or git does
+    not answer in time, ConfigError where a branch, commit or file is not what it should be.
+    """
+
+    def __init__(self, path: Path, branch: str = "main") -> None:
+        self.path = path.absolute()
+        self.branch = branch
+
+    def head(self) -> Commit:
+        """The newest commit of the branch."""
+        return self.commit(f"refs/heads/{self.branch}")
+
+    def resolve(self, rev: str) -> str:
+        """The full id of a commit named as git names commits: a branch, a tag, `HEAD~1`."""
+        if rev.startswith("-") or not rev.isprintable():
+            raise ConfigError(f"{self.path}: found {rev[:60]!r}, expected the name of a commit")
+        found = self._git("rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}", missing_ok=True)
+        if not found:
+            raise ConfigError(f"{self.path}: no commit {rev!r}; `git log` and `git branch` list what there is")
+        return found.decode().strip()
+
+    def commit(self, rev: str) -> Commit:
+        found = self._git(
+            "log", "-1", "--no-show-signature", "--format=%H%x00%an <%ae>%x00%ct%x00%s", self.resolve(rev)
+        )
+        name, author, time, subject = found.decode(errors="replace").rstrip("\n").split("\0", 3)
+        return Commit(name, author, int(time), subject)
+
+    def files(self, rev: str) -> Mapping[str, bytes]:
+        """The fleet's files at a commit, within the limits."""
+        listing = self._git("ls-tree", "-r", "-z", "-l", "--full-tree", self.resolve(rev), "--", *FLEET_PATHS)
+        objects: dict[str, str] = {}
+        sizes: dict[str, int] = {}
+        for entry in listing.split(b"\0")[:-1]:
+            meta, _, name = entry.partition(b"\t")
+            mode, kind, identity, size = meta.decode().split()
+            path = _fleet_path(name)
+            if path is None:
+                continue
+            if kind != "blob" or mode == "120000":
+                raise ConfigError(f"{path}: found a link or submodule, expected a file of this repository")
+            objects[path], sizes[path] = identity, int(size)
+        _within_limits(sizes)
+        return dict(zip(objects, self._contents(objects.values(), sum(sizes.values())), strict=True))
+
+    def working_files(self) -> Mapping[str, bytes]:
+        """The fleet's files as they lie in the working tree, committed or not, within the limits."""
+        paths = {
+            path: place for place in self._walk() if (path := _fleet_path(os.fsencode(place.relative_to(self.path))))
+        }
+        for path, place in paths.items():
+            if not stat.S_ISREG(place.lstat().st_mode):
+                raise ConfigError(f"{path}: found a link or device, expected a file")
+        _within_limits({path: place.lstat().st_size for path, place in paths.items()})
+        try:
+            return {path: place.read_bytes() for path, place in paths.items()}
+        except OSError as error:
+            raise ConfigError(f"{error.filename}: {error.strerror}; expected a file that can be read") from error
+
+    def is_bare(self) -> bool:
+        return self._git("rev-parse", "--is-bare-repository").strip() == b"true"
+
+    async def watch(
+        self, poll_seconds: float, wake: asyncio.Event
+    ) -> AsyncIterator[Commit | ConfigError | NotReachableError]:
+        """The head now, then each other head that is seen, at most `poll_seconds` after it is there or at once when
+        `wake` is set. A branch that was forced elsewhere is just another head.
+
+        A repository that cannot be read gives its error, once until the text changes, and after it the head again.
+        """
+        last: Commit | str | None = None
+        while True:
+            wake.clear()
+            try:
+                head = await asyncio.to_thread(self.head)
+            except (ConfigError, NotReachableError) as error:
+                if last != str(error):
+                    last = str(error)
+                    yield error
+            else:
+                if last != head:
+                    last = head
+                    yield head
+            try:
+                await asyncio.wait_for(wake.wait(), poll_seconds)
+            except asyncio.TimeoutError:  # the builtin TimeoutError only from Python 3.11 on
+                pass
+
+    def install_hooks(self, socket: Path) -> tuple[str, ...]:
+        """Hooks that tell the server behind the Unix socket at once; polling would see the same a little later.
+
+        They run in the background, so that a server that is away costs a commit neither time nor success. Returns
+        the names of hooks that were left alone because they are someone else's, or lie outside of the repository.
+        """
+        directory = self._located("hooks")
+        names = ("post-receive",) if self.is_bare() else ("post-commit", "post-merge", "post-rewrite", "post-receive")
+        if not directory.is_relative_to(self._located("")):
+            return names
+        text = _hook(socket)
+        foreign = []
+        directory.mkdir(exist_ok=True)
+        for name in names:
+            place = directory / name
+            found = place.read_bytes() if place.exists() else b""
+            if place.is_symlink() or (found and HOOK_MARK.encode() not in found):
+                foreign.append(name)
+            elif found != text:
+                write_atomic(str(place), text, 0o755)
+        return tuple(foreign)
+
+    def _located(self, name: str) -> Path:
+        """A path that belongs to git, as `core.hooksPath` and the like have it."""
+        found = self._git("rev-parse", *(("--git-path", name) if name else ("--git-common-dir",)))
+        return (self.path / os.fsdecode(found.rstrip(b"\n"))).resolve()
+
+    def _walk(self) -> Iterable[Path]:
+        yield self.path / FLEET_PATHS[0]
+        for folder in FLEET_PATHS[1:]:
+            for parent, _, names in os.walk(self.path / folder):
+                yield from (Path(parent, name) for name in names)
+
+    def _contents(self, objects: Iterable[str], total: int) -> list[bytes]:
+        """The bytes of blobs, by one `git cat-file --batch`: a header line, the bytes, a newline for each."""
+        names = list(objects)
+        if not names:
+            return []
+        request = "".join(f"{name}\n" for name in names).encode()
+        answer = self._git("cat-file", "--batch", stdin=request, limit=total + 100 * len(names))
+        contents, at = [], 0
+        for name in names:
+            end = answer.index(b"\n", at)
+            head = answer[at:end].split()
+            if len(head) != 3 or head[1] != b"blob":
+                raise ConfigError(f"{self.path}: object {name} is missing from the repository; `git fsck` says more")
+            at = end + 1 + int(head[2])
+            contents.append(answer[end + 1 : at])
+            at += 1
+        return contents
+
+    def _git(self, *arguments: str, stdin: bytes = b"", limit: int = OUTPUT_LIMIT, missing_ok: bool = False) -> bytes:
+        if not self.path.is_dir():
+            raise NotReachableError(f"{self.path}: no such directory, expected a git repository")
+        command = ["git", "-C", str(self.path), "-c", "core.fsmonitor=false", *arguments]
+        try:
+            done = subprocess.run(
+                command, input=stdin, capture_output=True, timeout=TIMEOUT, env=_environment(self.path), check=False
+            )
+        except FileNotFoundError as error:
+            raise NotReachableError("git: no such program on PATH; install git") from error
+        except subprocess.TimeoutExpired as error:
+            raise NotReachableError(f"{self.path}: `git {arguments[0]}` took more than {TIMEOUT:.0f} s") from error
+        if done.returncode == 1 and missing_ok:
+            return b""
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
+            raise NotReachableError(f"{self.path}: `git {arguments[0]}` failed: {said[0][:200]}")
+        if len(done.stdout) > limit:
+            raise ConfigError(f"{self.path}: `git {arguments[0]}` answered {len(done.stdout)} bytes, at most {limit}")
+        return done.stdout
+
+
+def _environment(path: Path) -> dict[str, str]:
+    """The caller's environment without what points git elsewhere, such as the GIT_DIR that a hook inherits. Git looks
+    for a repository here only and not in the directories above.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    ceiling = {"GIT_CEILING_DIRECTORIES": str(path.parent), "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    return {**kept, **ceiling, "LC_ALL": "C"}
+
+
+def _fleet_path(name: bytes) -> str | None:
+    """The path of a file that belongs to the fleet; None for one that is the operator's own."""
+    path = name.decode(errors="replace")
+    if path.endswith(".yml") and path.startswith(("boards/", "releases/")):
+        raise ConfigError(f"{path}: found the ending .yml, expected .yaml; rename it")
+    return path if path == FLEET_PATHS[0] or path.endswith(".yaml") else None
+
+
+def _within_limits(sizes: Mapping[str, int]) -> None:
+    if len(sizes) > FILES_LIMIT:
+        raise ConfigError(f"found {len(sizes)} files in the fleet repository, expected at most {FILES_LIMIT}")
+    for path, size in sizes.items():
+        if size > FILE_LIMIT:
+            raise ConfigError(f"{path}: found {size} bytes, expected at most {FILE_LIMIT}; split it into several files")
+    if sum(sizes.values()) > TOTAL_LIMIT:
+        raise ConfigError(f"found {sum(sizes.values())} bytes of fleet files, expected at most {TOTAL_LIMIT}")
+
+
+def _hook(socket: Path) -> bytes:
+    """A shell script: this interpreter posts to the server's socket, in the background, silent, for 5 s at most."""
+    knock = (
+        "import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(5); "
+        f"s.connect({str(socket)!r}); "
+        r"s.sendall(b'POST /v1/wake HTTP/1.1\r\nHost: edgesync\r\nContent-Length: 0\r\nConnection: close\r\n\r\n'); "
+        "s.recv(1)"
+    )
+    run = shlex.join([sys.executable, "-I", "-S", "-c", knock])
+    return f"#!/bin/sh\n{HOOK_MARK}\n{run} </dev/null >/dev/null 2>&1 &\nexit 0\n".encode()
