@@ -33,7 +33,7 @@ URL_LIMIT = 160
 _FORMAT = re.compile(r"1")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_COMPONENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_COMPONENT = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _URL = re.compile(rf"(https?://[!-~]{{1,{URL_LIMIT - 8}}})?")
 
@@ -63,7 +63,12 @@ def load(files: Mapping[str, bytes], revision: str, types: BoardTypes) -> Fleet:
             Problem(FLEET_FILE, 0, "", "no such file", "a fleet repository", "`edgesync init` writes one")
         )
     for path in sorted(files):
-        if path.startswith(FOLDERS):
+        if path.startswith(FOLDERS) and not path.endswith(".yaml"):
+            draft.problems.append(
+                Problem(path, 0, "", "another ending", "a name that ends in .yaml", "rename the file")
+            )
+            draft.incomplete.add(path.partition("/")[0])
+        elif path.startswith(FOLDERS):
             section = _open(draft, path, files[path])
             if not section.names():
                 draft.incomplete.add(path.partition("/")[0])
@@ -221,7 +226,7 @@ def _image(draft: Draft, release: str, component: str, section: Section) -> Imag
     compatible = section.strings("compatible", "a list of board types")
     section.close()
     if not _COMPONENT.fullmatch(component):
-        draft.problems.append(section.place.problem(f"the component {component!r}", "a name of [a-z0-9_-], at most 32"))
+        draft.problems.append(section.place.problem(f"the component {component!r}", "a name of [a-z0-9-], at most 32"))
     draft.places["image", release, component] = section.place
     for place, kind in compatible:
         if kind not in draft.types:

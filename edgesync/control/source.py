@@ -159,7 +159,8 @@ class Repository:
         return (self.path / os.fsdecode(found.rstrip(b"\n"))).resolve()
 
     def _walk(self) -> Iterable[Path]:
-        yield self.path / FLEET_PATHS[0]
+        if os.path.lexists(self.path / FLEET_PATHS[0]):
+            yield self.path / FLEET_PATHS[0]
         for folder in FLEET_PATHS[1:]:
             for parent, _, names in os.walk(self.path / folder):
                 yield from (Path(parent, name) for name in names)
@@ -209,16 +210,16 @@ def _environment(path: Path) -> dict[str, str]:
     for a repository here only and not in the directories above.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    ceiling = {"GIT_CEILING_DIRECTORIES": str(path.parent), "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    ceiling = {"GIT_CEILING_DIRECTORIES": str(path.parent), "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}
     return {**kept, **ceiling, "LC_ALL": "C"}
 
 
 def _fleet_path(name: bytes) -> str | None:
-    """The path of a file that belongs to the fleet; None for one that is the operator's own."""
+    """The path of a file that belongs to the fleet; None for one that is the operator's own. The ending .yml is kept,
+    so that it is reported rather than passed over.
+    """
     path = name.decode(errors="replace")
-    if path.endswith(".yml") and path.startswith(("boards/", "releases/")):
-        raise ConfigError(f"{path}: found the ending .yml, expected .yaml; rename it")
-    return path if path == FLEET_PATHS[0] or path.endswith(".yaml") else None
+    return path if path.endswith((".yaml", ".yml")) else None
 
 
 def _within_limits(sizes: Mapping[str, int]) -> None:

@@ -1,0 +1,133 @@
+"""The server's configuration: one TOML file, its paths relative to it, every key checked."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgesync.control.parse import Items, Node, Place, Problem, Scalar, Table
+from edgesync.control.section import Section
+from edgesync.host.files import read_limited
+from edgesync.wire.errors import ConfigError, StorageError
+from edgesync.wire.ids import is_label
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+LIMIT = 64 * 1024
+"""Bytes of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConfig:
+    """How the server reaches the broker; without CA, certificate and key it connects in the clear, for tests.
+
+    `keepalive` in seconds.
+    """
+
+    host: str
+    port: int
+    ca: Path | None
+    cert: Path | None
+    key: Path | None
+    keepalive: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Paths are absolute; `database` is a URL, whose own path is its own business. `poll` is the seconds between two looks at the repository, should the hook be silent.
+    `director_key` signs what boards shall run. `http_source` is where boards find blobs that the broker has not got,
+    "" for the fleet's own setting.
+    """
+
+    file: Path
+    fleet: str
+    repository: Path
+    branch: str
+    images: Path
+    state: Path
+    database: str
+    socket: Path
+    poll: float
+    http_source: str
+    broker: BrokerConfig
+    director_key: Path
+
+
+def load(file: Path) -> ServerConfig:
+    """Raises ConfigError that names the file, every wrong key, what was found and what was expected."""
+    try:
+        text = read_limited(str(file), LIMIT).decode()
+    except (StorageError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{error}; expected a server.toml as `edgesync init` writes it") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: found a mistake, expected TOML: {error}") from error
+    problems: list[Problem] = []
+    config = _server(file.absolute(), Section(_table(values), Place(str(file), 0, ""), problems))
+    if problems:
+        raise ConfigError("\n".join(str(problem) for problem in sorted(problems)))
+    return config
+
+
+def _server(file: Path, top: Section) -> ServerConfig:
+    base = file.parent
+    fleet = top.text("fleet", "the fleet's name")
+    if fleet and not is_label(fleet):
+        top.refuse("fleet", repr(fleet), "a name of [a-z0-9-]")
+    state = (base / top.text("state", "a directory", "state")).resolve()
+    broker = top.section("broker", "a table with host and port", required=True)
+    trust = top.section("trust", "a table with key", required=True)
+    config = ServerConfig(
+        file,
+        fleet,
+        (base / top.text("repository", "the fleet repository's directory")).resolve(),
+        top.text("branch", "a branch", "main"),
+        (base / top.text("images", "a directory")).resolve(),
+        state,
+        top.text("database", "a URL such as sqlite:///FILE or postgresql+psycopg://...", f"sqlite:///{state}/state.db"),
+        (base / top.text("socket", "the path of a Unix socket", str(state / "edgesync.sock"))).resolve(),
+        top.duration("poll", 5.0),
+        top.text("http_source", "an http or https URL", ""),
+        _broker(base, broker),
+        (base / trust.text("key", "the director's private key file")).resolve(),
+    )
+    trust.close()
+    top.close()
+    return config
+
+
+def _broker(base: Path, section: Section) -> BrokerConfig:
+    texts = {name: section.text(name, "a PEM file", "") for name in ("ca", "cert", "key")}
+    missing = [name for name, text in texts.items() if not text]
+    if 0 < len(missing) < len(texts):
+        section.refuse(missing[0], "nothing", "ca, cert and key, or none of them")
+    files = {name: (base / text).resolve() if text else None for name, text in texts.items()}
+    config = BrokerConfig(
+        section.text("host", "a host name or address"),
+        section.integer("port", 8883, 1, 65535),
+        files["ca"],
+        files["cert"],
+        files["key"],
+        int(section.duration("keepalive", 60.0)),
+    )
+    section.close()
+    return config
+
+
+def _table(values: dict[str, Any]) -> Table:
+    """TOML as the nodes that sections read; TOML tells no lines."""
+    return Table(0, {key: _node(value) for key, value in values.items()}, dict.fromkeys(values, 0))
+
+
+def _node(value: Any) -> Node:
+    if isinstance(value, dict):
+        return _table(value)
+    if isinstance(value, list):
+        return Items(0, [_node(item) for item in value])
+    return Scalar(0, str(value))
