@@ -1,0 +1,59 @@
+"""What every test shares: how properties are searched, and what happens when a part of the machine is missing.
+
+A test that needs a part carries its marker (`broker`, `root`) or asks the fixture `require`. A missing part skips the
+test with the exact reason; with EDGESYNC_REQUIRE_ALL=1, as in CI, it is a failure, so that no green run hides a gap.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from edgesync.sim.broker import find_mosquitto
+
+settings.register_profile(
+    "repeatable",  # the same examples in each run: a red test stays red until it is mended
+    derandomize=True,
+    deadline=None,  # two cores are shared by all tests, time proves nothing
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("search", settings.get_profile("repeatable"), derandomize=False, max_examples=2000)
+settings.load_profile(os.environ.get("EDGESYNC_HYPOTHESIS", "repeatable"))
+
+
+def _no_broker() -> str:
+    return "" if find_mosquitto() else "mosquitto is not installed (apt-get install mosquitto)"
+
+
+def _no_root() -> str:
+    if os.geteuid() != 0:
+        return "not root: network namespaces cannot be made"
+    return "" if os.path.exists("/dev/net/tun") else "/dev/net/tun is missing: links cannot be played"
+
+
+PARTS: dict[str, Callable[[], str]] = {"broker": _no_broker, "root": _no_root}
+"""Marker -> what is missing for it, "" for nothing."""
+
+
+def refuse(missing: str) -> None:
+    """Skip the running test, or fail it where everything is required. `missing` "" does neither."""
+    if missing and os.environ.get("EDGESYNC_REQUIRE_ALL") == "1":
+        pytest.fail(f"required, but {missing}", pytrace=False)
+    if missing:
+        pytest.skip(missing)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker, missing in PARTS.items():
+        if item.get_closest_marker(marker):
+            refuse(missing())
+
+
+@pytest.fixture
+def require() -> Callable[[str], None]:
+    """`require(missing)`: goes on when `missing` is "", else skips or fails with it as the reason."""
+    return refuse
