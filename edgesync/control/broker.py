@@ -14,9 +14,8 @@ from edgesync.wire.errors import ConfigError
 from edgesync.wire.ids import SERVER, device_id, is_label
 from edgesync.wire.topics import PREFIX, TOPIC_LIMIT
 
-PAYLOAD_LIMIT = PIECE
-"""Bytes: the largest block that the index of a blob allows. Signed messages and indexes are smaller."""
-PACKET_LIMIT = PAYLOAD_LIMIT + TOPIC_LIMIT + 64
+PACKET_LIMIT = PIECE + TOPIC_LIMIT + 64
+"""Bytes: the largest block that a blob may have, its topic and MQTT's head. Signed messages and indexes are smaller."""
 QUEUE_LIMIT = 100_000
 """Messages: the server's filter for reports matches one a board, and a fleet may have 100,000 boards."""
 
@@ -37,15 +36,8 @@ def mosquitto_conf(
     """mosquitto.conf. `address` "" listens everywhere; `persistence` is the directory of the store, "" for memory only;
     `autosave` the seconds between two saves; `run_as` the user that root changes to, "" for mosquitto's own choice.
     """
-    parts = [
-        _BASE.format(
-            listener=f"{port} {address}".strip(),
-            files=files,
-            queue=QUEUE_LIMIT,
-            payload=PAYLOAD_LIMIT,
-            packet=PACKET_LIMIT,
-        )
-    ]
+    listener = f"{port} {address}".strip()
+    parts = [_BASE.format(listener=listener, files=files, queue=QUEUE_LIMIT, packet=PACKET_LIMIT)]
     if persistence:
         parts.append(_PERSISTENCE.format(directory=persistence.rstrip("/") + "/", autosave=autosave))
     else:
@@ -53,6 +45,11 @@ def mosquitto_conf(
     if run_as:
         parts.append(_RUN_AS.format(user=run_as))
     return "\n".join(parts)
+
+
+def openssl_conf() -> str:
+    """A file for OPENSSL_CONF in mosquitto's environment: what mosquitto.conf has no words for."""
+    return _OPENSSL
 
 
 def acl(fleet: str) -> str:
@@ -88,8 +85,7 @@ max_queued_messages {queue}
 # A limit in bytes below those in flight leaves clients stuck for good.
 max_queued_bytes 0
 
-# The largest block. The second line bounds what a client can make the broker allocate.
-message_size_limit {payload}
+# Room for the largest block. A client that sends more is disconnected before the broker allocates for it.
 max_packet_size {packet}
 
 log_dest stderr
@@ -125,8 +121,21 @@ topic readwrite {top}/#
 topic read $SYS/#
 
 # Boards: read what is meant for them and all firmware, write what they say of themselves. Nothing else.
+# mosquitto warns of the pattern without %u; a plain topic line would be for clients without a name.
 pattern read {top}/d/%u/desired
 pattern read {top}/b/#
 pattern write {top}/d/%u/reported
 pattern write {top}/d/%u/up
+"""
+
+_OPENSSL = """\
+# One session ticket instead of two after each full TLS 1.3 handshake: it holds the board's certificate, so the second,
+# which no board uses, costs 575 bytes a connection.
+openssl_conf = edgesync
+[edgesync]
+ssl_conf = ssl
+[ssl]
+system_default = tls
+[tls]
+NumTickets = 1
 """

@@ -1,7 +1,8 @@
 """A fleet's certificate authority and the certificates of mTLS, as small as they can be.
 
 Ed25519 throughout: a board's certificate takes about 300 bytes (P-256: 370), and mosquitto with OpenSSL 1.1.1 or newer
-accepts it. In a full handshake it crosses the link up to three times (TLS 1.3 puts it into each session ticket). Key ids and serial numbers have 8 bytes, names a CN only; the extensions are those that strict checking (the default
+accepts it. In a full handshake it crosses the link up to three times (TLS 1.3 puts it into each session ticket).
+Key ids and serial numbers have 8 bytes, names a CN only; the extensions are those that strict checking (the default
 from Python 3.13 on) asks for.
 
 One authority a fleet: whoever it signs may read the fleet's firmware.
