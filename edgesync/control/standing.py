@@ -1,0 +1,246 @@
+"""Values of a rollout: where each board stands, where the fleet stands, what happens to them, what shall be done.
+
+No behaviour beyond reading themselves; the rules are in `edgesync.control.rollout`. Times are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+from edgesync.control.planner import BlobKey, Blobs, Built, Stock
+from edgesync.control.types import Fleet, Wanted
+from edgesync.wire.ids import BlobId, DeviceId, Digest
+from edgesync.wire.messages import Desired, ErrorReport, Phase, Reported
+
+Digests = Mapping[str, Digest]
+RolloutPhase = Literal["idle", "running", "done", "aborted", "failed"]
+
+
+class Status(str, Enum):
+    """Where a board stands in the rollout, in the server's words."""
+
+    WAITING = "waiting"  # its wave is closed; or, with an error, parked until another release or a retry
+    BUILDING = "building"  # its blob is being made or published
+    OFFERED = "offered"  # its desired state is published, it has not answered
+    PENDING = "pending"  # silent before activation: never counts
+    ACTING = "acting"  # it says that it works on it
+    ACTIVATED = "activated"  # it rebooted into the new slot, or is about to
+    CONFIRMED = "confirmed"  # evidence from the booted slot
+    FAILED = "failed"
+    LOST = "lost"  # silent after activation
+
+
+BAD = frozenset({Status.FAILED, Status.LOST})
+REACHED = frozenset({Status.ACTING, Status.ACTIVATED, Status.CONFIRMED}) | BAD
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """The desired state in force for a board, and what the board had reported when it was offered: the evidence of an
+    activation is measured against that. `expires` (s): when its signature ends.
+    """
+
+    desired: Desired
+    boot_id: str
+    base: Digests
+    at: float
+    expires: float
+
+    @property
+    def digests(self) -> dict[str, Digest]:
+        return {target.component: target.sha256 for target in self.desired.targets}
+
+    @property
+    def has_delta(self) -> bool:
+        return any(target.source and target.source.kind == "delta" for target in self.desired.targets)
+
+    @property
+    def blobs(self) -> frozenset[BlobId]:
+        return frozenset(target.source.blob for target in self.desired.targets if target.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One board. `part`: it counts in the active rollout. `since` (s): when `status` became what it is; `seen` (s): its
+    last verified report. `retry` grows with each retry; `delta_failed` is what it said of a delta that will never
+    work there; `quarantine` holds digests that failed on it.
+    """
+
+    wanted: Wanted
+    status: Status = Status.WAITING
+    part: bool = True
+    error: ErrorReport | None = None
+    since: float = 0.0
+    reported: Reported | None = None
+    seen: float = 0.0
+    offered: Offered | None = None
+    retry: int = 0
+    delta_failed: ErrorReport | None = None
+    quarantine: frozenset[Digest] = frozenset()
+
+    @property
+    def device(self) -> DeviceId:
+        return self.wanted.device
+
+    @property
+    def wants(self) -> dict[str, Digest]:
+        return {component: image.sha256 for component, image in self.wanted.images.items()}
+
+    @property
+    def holds(self) -> dict[str, Digest]:
+        """What it reports of the components that are wanted."""
+        images = self.reported.images if self.reported else {}
+        return {component: images[component] for component in self.wanted.images if component in images}
+
+    @property
+    def parked(self) -> bool:
+        return self.status is Status.WAITING and self.error is not None
+
+    @property
+    def unsettled(self) -> bool:
+        """Between two slots: what it reports now is not what it will hold in a minute."""
+        return self.reported is not None and self.reported.phase in (Phase.ACTIVATING, Phase.CONFIRMING)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A revision, compiled: what each board shall run, and the sizes (bytes) of all stored images."""
+
+    fleet: Fleet
+    wanted: Mapping[DeviceId, Wanted]
+    sizes: Mapping[Digest, int]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The fleet. `open_waves` counts from the first; `quarantine` holds digests that no board is offered any more;
+    `listening` is the time since which the broker is heard, or None: silence is only silence where one could hear.
+    """
+
+    spec: Spec | None = None
+    rollout: str = ""
+    revision: str = ""
+    phase: RolloutPhase = "idle"
+    reason: str = ""
+    paused: bool = False
+    open_waves: int = 0
+    boards: Mapping[DeviceId, Standing] = field(default_factory=dict)
+    blobs: Blobs = field(default_factory=dict)
+    quarantine: frozenset[Digest] = frozenset()
+    listening: float | None = None
+
+    @property
+    def stock(self) -> Stock:
+        assert self.spec is not None
+        fleet = self.spec.fleet
+        return Stock(self.spec.sizes, self.blobs, fleet.failure, fleet.http_source)
+
+
+# --- events ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewRevision:
+    spec: Spec
+
+
+@dataclass(frozen=True, slots=True)
+class BoardReported:
+    """A report whose signature and counter were checked."""
+
+    reported: Reported
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """The broker is heard (or no longer)."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Lift quarantine and start again what failed or was lost: one board, or with None everything."""
+
+    device: DeviceId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobReady:
+    """Made, and published."""
+
+    key: BlobKey
+    built: Built
+
+
+@dataclass(frozen=True, slots=True)
+class BlobFailed:
+    key: BlobKey
+    error: ErrorReport
+
+
+Event = NewRevision | BoardReported | Listening | Tick | Pause | Resume | Abort | Retry | BlobReady | BlobFailed
+
+
+# --- effects -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Sign and publish."""
+
+    offered: Offered
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Sign and publish: the board shall stop where it is."""
+
+    offered: Offered
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureBlob:
+    """Make and publish, then say BlobReady or BlobFailed."""
+
+    key: BlobKey
+
+
+@dataclass(frozen=True, slots=True)
+class Republish:
+    """A board asked for it and the broker gave nothing."""
+
+    blob: BlobId
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The board left the fleet: withdraw its desired state."""
+
+    device: DeviceId
+
+
+Effect = Offer | Hold | EnsureBlob | Republish | Forget

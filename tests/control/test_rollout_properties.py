@@ -1,0 +1,290 @@
+"""A fleet of simulated boards, honest, silent and lying, against the rollout's rules, in any order of events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from edgesync.control import rollout
+from edgesync.control.planner import BlobKey, Built
+from edgesync.control.standing import (
+    Abort,
+    BlobFailed,
+    BlobReady,
+    BoardReported,
+    Effect,
+    EnsureBlob,
+    Event,
+    Forget,
+    Hold,
+    Listening,
+    NewRevision,
+    Offer,
+    Pause,
+    Resume,
+    Retry,
+    Spec,
+    State,
+    Status,
+    Tick,
+)
+from edgesync.control.types import FailurePolicy, Fleet, Image, Selector, Wanted, Wave
+from edgesync.wire.ids import BlobId, DeviceId, Digest, digest_of
+from edgesync.wire.messages import Desired, ErrorReport, Phase, Reported
+
+DEVICES = tuple(DeviceId(f"demo.b{n}") for n in range(6))
+IMAGES = {name: digest_of(name.encode()) for name in "ABCD"}
+SIZES = dict.fromkeys(IMAGES.values(), 1_000_000)
+LOST_AFTER = 3600.0
+
+
+@dataclass
+class Played:
+    """A board as it is, not as the server believes."""
+
+    boot: int = 0
+    image: Digest = IMAGES["A"]
+    counter: int = 0
+    version: int = 0
+    retry: int = 0
+    phase: Phase = Phase.IDLE
+    error: ErrorReport | None = None
+    quarantine: set[Digest] = field(default_factory=set)
+    booted: set[tuple[int, Digest]] = field(default_factory=lambda: {(0, IMAGES["A"])})
+    trial: Digest | None = None
+
+
+class Rollouts(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1e9
+        self.state = State()
+        self.boards = {device: Played() for device in DEVICES}
+        self.broker: dict[DeviceId, Desired] = {}
+        self.wanted_blobs: list[BlobKey] = []
+        self.revisions = 0
+        self.log: list[tuple[Event, list[Effect]]] = []
+
+    def do(self, event: Event) -> None:
+        before = self.state
+        self.state, effects = rollout.step(before, event, self.now)
+        for effect in effects:
+            match effect:
+                case Offer(offered):
+                    desired = offered.desired
+                    assert not self.state.paused
+                    assert self.state.phase in ("running", "done")
+                    standing = self.state.boards[desired.device]
+                    assert standing.wanted.wave < self.state.open_waves
+                    bad = standing.quarantine | self.state.quarantine
+                    lacking = {t.sha256 for t in desired.targets if t.source}
+                    assert not lacking & bad
+                    assert desired.version > max(
+                        self.broker[desired.device].version if desired.device in self.broker else 0,
+                        self.boards[desired.device].version if standing.reported else 0,
+                    )
+                    self.broker[desired.device] = desired
+                case Hold(offered):
+                    assert offered.desired.hold
+                    self.broker[offered.desired.device] = offered.desired
+                case EnsureBlob(key):
+                    self.wanted_blobs.append(key)
+                case Forget(device):
+                    self.broker.pop(device, None)
+        if not isinstance(event, Retry):
+            # The same event again does nothing: no message is sent twice, no board is judged twice.
+            again, more = rollout.step(self.state, event, self.now)
+            assert [e for e in more if isinstance(e, Offer | Hold | Forget)] == []
+            assert {d: b.status for d, b in again.boards.items()} == {d: b.status for d, b in self.state.boards.items()}
+
+    # --- operators
+
+    @rule(
+        choice=st.lists(st.sampled_from("ABCD"), min_size=6, max_size=6),
+        count=st.integers(1, 6),
+        canaries=st.integers(0, 3),
+        success=st.sampled_from([0.5, 1.0]),
+        policy=st.sampled_from(["wait", "fail", "full"]),
+    )
+    def push(self, choice: list[str], count: int, canaries: int, success: float, policy: str) -> None:
+        self.revisions += 1
+        wanted = {
+            device: Wanted(
+                device,
+                name,
+                {"root": Image("root", f"{name}.img", name, IMAGES[name], ("files",))},
+                0 if number < canaries else 1,
+            )
+            for number, (device, name) in enumerate(zip(DEVICES[:count], choice, strict=False))
+        }
+        fleet = Fleet(
+            "demo",
+            f"{self.revisions:040x}",
+            {},
+            (),
+            {},
+            (Wave("canary", Selector(), success), Wave("rest", Selector(), success)),
+            failure=FailurePolicy(policy, 500_000),  # type: ignore[arg-type]
+            abort_at=0.5,
+            lost_after=LOST_AFTER,
+        )
+        self.spec = Spec(fleet, wanted, SIZES)
+        self.do(NewRevision(self.spec))
+
+    @rule()
+    def pause(self) -> None:
+        self.do(Pause())
+
+    @rule()
+    def resume(self) -> None:
+        self.do(Resume())
+
+    @rule()
+    def abort(self) -> None:
+        was = self.state.phase
+        self.do(Abort("by hand"))
+        if was in ("running", "failed"):
+            assert self.state.phase == "aborted"
+            assert not [b for b in self.state.boards.values() if b.status in (Status.OFFERED, Status.ACTING)]
+
+    @rule(device=st.sampled_from([None, *DEVICES]))
+    def retry(self, device: DeviceId | None) -> None:
+        self.do(Retry(device))
+
+    # --- server and time
+
+    @precondition(lambda self: self.wanted_blobs)
+    @rule(good=st.integers(0, 4))
+    def blob(self, good: int) -> None:
+        key = self.wanted_blobs.pop(0)
+        blob = BlobId(digest_of(str(key).encode())[:32])
+        self.do(BlobReady(key, Built(blob, 1000)) if good else BlobFailed(key, ErrorReport("BuildFailed", "no")))
+
+    @rule(seconds=st.sampled_from([1.0, 600.0, 1000.0, 4000.0, 25 * 86400.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.do(Tick())
+
+    @rule(on=st.booleans())
+    def link(self, on: bool) -> None:
+        self.now += 1
+        self.do(Listening(on))
+
+    @rule()
+    def restart(self) -> None:
+        """Nothing but what is saved survives; the same revision is read again."""
+        if self.state.spec is None:
+            return
+        kept = {key: blob for key, blob in self.state.blobs.items() if isinstance(blob, Built)}
+        self.state = replace(self.state, spec=None, listening=None, blobs=kept)
+        self.wanted_blobs.clear()
+        self.do(NewRevision(self.spec))
+
+    # --- boards
+
+    @rule(device=st.sampled_from(DEVICES), outcome=st.sampled_from(["on", "on", "on", "fail", "delta", "silent-reboot"]))
+    def board_acts(self, device: DeviceId, outcome: str) -> None:
+        board = self.boards[device]
+        desired = self.broker.get(device)
+        if outcome == "silent-reboot":
+            board.boot += 1
+            board.booted.add((board.boot, board.image))
+            return
+        if desired and desired.version > board.version:
+            board.version, board.error, board.trial = desired.version, None, None
+            if desired.retry > board.retry:
+                board.retry = desired.retry
+                board.quarantine.clear()
+            board.phase = Phase.IDLE if desired.hold or desired.targets[0].sha256 == board.image else Phase.FETCHING
+            if not desired.hold and desired.targets[0].sha256 in board.quarantine:
+                board.phase, board.error = Phase.FAILED, ErrorReport("Quarantined")
+        elif desired and not desired.hold and board.phase is Phase.FETCHING:
+            target = desired.targets[0]
+            if outcome == "delta":
+                board.phase, board.error = Phase.FAILED, ErrorReport("BaseModified")
+            else:
+                board.phase, board.trial = Phase.ACTIVATING, target.sha256
+        elif board.phase is Phase.ACTIVATING and board.trial:
+            board.boot += 1
+            if outcome == "fail":
+                board.quarantine.add(board.trial)
+                board.phase, board.error = Phase.FAILED, ErrorReport("BootFailed")
+            else:
+                board.image, board.phase = board.trial, Phase.CONFIRMING
+            board.booted.add((board.boot, board.image))
+        elif board.phase is Phase.CONFIRMING:
+            board.phase = Phase.IDLE
+
+    def report(self, device: DeviceId) -> Reported:
+        board = self.boards[device]
+        board.counter += 1
+        return Reported(
+            device,
+            board.counter,
+            f"boot-{board.boot}",
+            "a",
+            board.phase is not Phase.CONFIRMING,
+            {"root": board.image},
+            board.phase,
+            board.version,
+            error=board.error,
+            quarantine=tuple(sorted(board.quarantine)),
+        )
+
+    @rule(device=st.sampled_from(DEVICES))
+    def board_reports(self, device: DeviceId) -> None:
+        self.now += 1
+        self.do(BoardReported(self.report(device)))
+
+    @rule(device=st.sampled_from(DEVICES))
+    def board_claims_without_booting(self, device: DeviceId) -> None:
+        """The right digests and `confirmed`, in the boot in which the offer was made."""
+        standing = self.state.boards.get(device)
+        if standing is None or standing.offered is None or standing.reported is None:
+            return
+        if standing.status is Status.CONFIRMED or standing.offered.base == standing.wants:
+            return
+        self.now += 1
+        lie = replace(
+            self.report(device),
+            boot_id=standing.offered.boot_id,
+            images=standing.wants,
+            confirmed=True,
+            phase=Phase.IDLE,
+            version=standing.offered.desired.version,
+        )
+        self.do(BoardReported(lie))
+        assert self.state.boards[device].status is not Status.CONFIRMED
+        self.do(BoardReported(self.report(device)))
+
+    # --- what always holds
+
+    @invariant()
+    def confirmed_boards_reported_the_wanted_images_from_a_confirmed_slot(self) -> None:
+        for board in self.state.boards.values():
+            if board.status is Status.CONFIRMED:
+                assert board.reported is not None
+                assert board.reported.confirmed
+                assert board.holds == board.wants
+
+    @invariant()
+    def a_board_that_is_silent_before_activation_counts_nowhere(self) -> None:
+        for board in self.state.boards.values():
+            if board.status in (Status.PENDING, Status.OFFERED, Status.WAITING, Status.BUILDING):
+                assert board.status not in rollout.REACHED
+            if board.status is Status.LOST:
+                assert board.reported is not None
+                moved = board.offered and board.reported.boot_id != board.offered.boot_id
+                assert board.unsettled or moved
+
+    @invariant()
+    def what_is_in_force_is_on_the_broker(self) -> None:
+        in_force = {d: b.offered.desired for d, b in self.state.boards.items() if b.offered}
+        assert in_force == self.broker
+
+
+TestRollouts = Rollouts.TestCase
+TestRollouts.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
