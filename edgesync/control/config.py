@@ -39,9 +39,9 @@ class BrokerConfig:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """Paths are absolute; `database` is a URL, whose own path is its own business. `poll` is the seconds between two looks at the repository, should the hook be silent.
-    `director_key` signs what boards shall run. `http_source` is where boards find blobs that the broker has not got,
-    "" for the fleet's own setting.
+    """Paths are absolute; `database` is a URL, whose own path is its own business. `poll` is the seconds between two
+    looks at the repository, should the hook be silent. `director_key` signs what boards shall run. `http_source` is
+    where boards find blobs that the broker has not got, "" for the fleet's own setting.
     """
 
     file: Path

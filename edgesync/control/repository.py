@@ -13,18 +13,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from edgesync.boards import profile
 from edgesync.control import checks
 from edgesync.control.draft import BoardTypes, Draft
 from edgesync.control.parse import Place, Problem, compose
 from edgesync.control.section import SIZES, Section, did_you_mean
 from edgesync.control.types import Board, FailurePolicy, Fleet, Group, Image, Release, Selector, Wave
 from edgesync.wire.errors import ConfigError, MalformedMessageError
-from edgesync.wire.ids import DeviceId, Digest, device_id
+from edgesync.wire.ids import SERVER, DeviceId, Digest, device_id
 from edgesync.wire.messages import COMPONENT_LIMIT
 
 FLEET_FILE = "fleet.yaml"
 FOLDERS = ("boards/", "releases/")
-RESERVED = ("server", "broker")
+RESERVED = (SERVER, "broker")
 """Names of certificates that are not boards'."""
 LABELS_LIMIT = 32
 URL_LIMIT = 160
@@ -51,6 +52,11 @@ class FleetInvalidError(ConfigError):
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         super().__init__(f"{problems[0]}{more}")
         self.problems = tuple(problems)
+
+
+def known_types() -> BoardTypes:
+    """The board types that this version has a profile for."""
+    return {name: profile.load(name).components for name in profile.names()}
 
 
 def load(files: Mapping[str, bytes], revision: str, types: BoardTypes) -> Fleet:

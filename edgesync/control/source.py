@@ -1,7 +1,7 @@
 """The git repository that a fleet is followed from, read through the git command line. The only caller of git.
 
-Nothing here changes the repository but `install_hooks`, and nothing here uses the network: a mirror of a remote is
-fetched by whoever owns it.
+Nothing here changes a repository but `create` and `install_hooks`, and nothing here uses the network: a mirror of a
+remote is fetched by whoever owns it.
 """
 
 from __future__ import annotations
@@ -88,8 +88,11 @@ class Repository:
         _within_limits(sizes)
         return dict(zip(objects, self._contents(objects.values(), sum(sizes.values())), strict=True))
 
-    def working_files(self) -> Mapping[str, bytes]:
-        """The fleet's files as they lie in the working tree, committed or not, within the limits."""
+    def current_files(self) -> Mapping[str, bytes]:
+        """The fleet's files as they lie in the working tree, committed or not; in a bare repository those at HEAD."""
+        return self.files("HEAD") if self.is_bare() else self._working_files()
+
+    def _working_files(self) -> Mapping[str, bytes]:
         paths = {
             path: place for place in self._walk() if (path := _fleet_path(os.fsencode(place.relative_to(self.path))))
         }
@@ -103,7 +106,20 @@ class Repository:
             raise ConfigError(f"{error.filename}: {error.strerror}; expected a file that can be read") from error
 
     def is_bare(self) -> bool:
-        return self._git("rev-parse", "--is-bare-repository").strip() == b"true"
+        """True for a repository without a working tree."""
+        return not (self.path / ".git").exists() and (self.path / "objects").is_dir()
+
+    def create(self, message: str) -> None:
+        """Make a repository of a directory and commit all that is in it, as edgesync's own first commit."""
+        self._git("init", "--quiet", "--template=", f"--initial-branch={self.branch}")
+        self._git("add", "--all")
+        own = (
+            "user.name=edgesync",
+            "user.email=edgesync@localhost",
+            "commit.gpgSign=false",
+            "core.hooksPath=/dev/null",
+        )
+        self._git(*(word for setting in own for word in ("-c", setting)), "commit", "--quiet", f"--message={message}")
 
     async def watch(
         self, poll_seconds: float, wake: asyncio.Event
@@ -194,14 +210,16 @@ class Repository:
         except FileNotFoundError as error:
             raise NotReachableError("git: no such program on PATH; install git") from error
         except subprocess.TimeoutExpired as error:
-            raise NotReachableError(f"{self.path}: `git {arguments[0]}` took more than {TIMEOUT:.0f} s") from error
+            raise NotReachableError(f"{self.path}: `git {_verb(arguments)}` took more than {TIMEOUT:.0f} s") from error
         if done.returncode == 1 and missing_ok:
             return b""
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
-            raise NotReachableError(f"{self.path}: `git {arguments[0]}` failed: {said[0][:200]}")
+            raise NotReachableError(f"{self.path}: `git {_verb(arguments)}` failed: {said[0][:200]}")
         if len(done.stdout) > limit:
-            raise ConfigError(f"{self.path}: `git {arguments[0]}` answered {len(done.stdout)} bytes, at most {limit}")
+            raise ConfigError(
+                f"{self.path}: `git {_verb(arguments)}` answered {len(done.stdout)} bytes, at most {limit}"
+            )
         return done.stdout
 
 
@@ -212,6 +230,10 @@ def _environment(path: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     ceiling = {"GIT_CEILING_DIRECTORIES": str(path.parent), "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}
     return {**kept, **ceiling, "LC_ALL": "C"}
+
+
+def _verb(arguments: Iterable[str]) -> str:
+    return next(word for word in arguments if not word.startswith("-") and "=" not in word)
 
 
 def _fleet_path(name: bytes) -> str | None:

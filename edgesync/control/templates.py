@@ -1,0 +1,138 @@
+"""The texts of the files that `edgesync init` writes. Their comments are an operator's first manual."""
+
+from __future__ import annotations
+
+FLEET = """\
+# What this fleet is and how it is updated. `edgesync validate` checks it, `edgesync diff` shows what a commit changes
+# on each board, and the server acts on every commit of its branch.
+format: 1
+fleet: {fleet}
+
+{defaults}
+# Groups give boards with certain labels a release of their own. A board's own `release` comes first, then its group's,
+# then the default.
+groups:
+  canary:
+    select: {{ring: canary}}
+    # release: v2
+
+# A rollout goes wave by wave, each board in the first wave that selects it. The next wave opens when `success` of the
+# boards that were reached have booted the new firmware and proved it.
+waves:
+{waves}
+# What to do when a delta does not work on a board: wait, fail, or full-if-under and a size.
+failure:
+  on_delta_failure: wait
+
+# Stop everything when this part of the reached boards has failed or is lost.
+abort_at: 10 %
+# A board that was silent for so long after it switched to new firmware counts as lost.
+lost_after: 1 h
+# What one board may use of its link in a month, all overhead included.
+byte_budget: 1 MB
+# Where boards find firmware that the broker has not got: any web server over the server's state/blobs.
+# http_source: https://firmware.example.com/blobs
+"""
+
+DEFAULTS = """\
+# The release of every board that has none of its own.
+defaults:
+  release: {release}
+"""
+
+NO_DEFAULTS = """\
+# The release of every board that has none of its own. See releases/v1.yaml.example.
+# defaults:
+#   release: v1
+"""
+
+WAVES = """\
+  - name: canary
+    select: {ring: canary}
+    success: 100 %
+  - name: everyone
+    select: {}
+    success: 95 %
+"""
+
+ONE_WAVE = """\
+  - name: everyone
+    select: {}
+    success: 95 %
+"""
+
+BOARDS = """\
+# The boards of one place. Any number of such files may lie in this directory.
+# `key` is the public half of the key that signs the board's reports; the private half never leaves the board.
+boards:
+"""
+
+BOARD = """\
+  - id: {name}
+    type: files
+    labels: {{ring: {ring}, site: bench}}
+    key: {key}
+"""
+
+RELEASE = """\
+# A release: an image for each component of a board. The files lie in the images directory, not in git; the digest
+# says which file is meant (sha256sum prints it).
+name: {release}
+images:
+  {component}:
+    path: {path}
+    version: "1"
+    sha256: {sha256}
+    compatible: [files]
+"""
+
+GITIGNORE = """\
+# Images are large and named by digest in releases/: keep them out of git.
+images/
+"""
+
+SERVER = """\
+# The server of one fleet: `edgesync serve --config server.toml`. Paths are relative to this file.
+fleet = {fleet}
+repository = "../fleet"
+branch = "main"
+images = "../images"
+state = "state"
+# Seconds between two looks at the repository. A hook tells the server of a commit at once; this is for when it cannot.
+poll = "5 s"
+# database = "postgresql+psycopg://edgesync@db.example.com/edgesync"    # SQLite in the state directory without it
+
+[broker]
+host = {host}
+port = {port}
+ca = "ca.crt"
+cert = "tls.crt"
+key = "tls.key"
+keepalive = "60 s"
+
+[trust]
+# Signs what each board shall run. Boards trust it through root.json.
+key = "director.key"
+"""
+
+AGENT = """\
+# One board: `edgesync agent --config agent.toml`. Paths are relative to this file.
+device = {device}
+type = "files"
+state = "state"
+
+[broker]
+host = {host}
+port = {port}
+ca = "ca.crt"
+cert = "tls.crt"
+key = "tls.key"
+
+[trust]
+# Says whose word this board takes; and the key that it signs its reports with.
+root = "root.json"
+key = "board.key"
+
+[board]
+root = "slots"
+"""
