@@ -73,7 +73,7 @@ class BlobIndex:
         return BlobId(short_hash(self.encode()).hex())
 
 
-def short_hash(data: bytes) -> bytes:
+def short_hash(data: bytes | bytearray | memoryview) -> bytes:
     """The first 16 bytes of SHA-256."""
     return hashlib.sha256(data).digest()[:HASH]
 
