@@ -1,0 +1,418 @@
+"""The board's decider: `step(state, event, now) -> (state, effects)`. Pure, and the only place where phases change.
+
+Rules
+1. The runner persists the new state before it starts an effect. Effects are idempotent: after a crash, `Booted` issues
+   again whatever the persisted phase asks for.
+2. Nothing is fetched before the base in the booted slot is the one that the delta was made from.
+3. Every component is verified in the other slot before the one `Activate`. A component that does not change is copied
+   there as well, so that a slot is always whole.
+4. Once `Activate` was issued, only a boot decides: a newer desired state is kept and pursued afterwards.
+5. `confirmed` is set by evidence: the boot loader's word that the slot is not on trial, or our own probe that passed.
+6. An image that failed to boot, or to prove itself healthy, is quarantined: it is wanted no more until another digest
+   is wanted or the operator says `retry`.
+
+    IDLE > FETCHING > APPLYING > ACTIVATING > (boot) > CONFIRMING > IDLE
+               |          |                                |
+            WAITING    WAITING, FAILED                  (boot) > FAILED
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from edgesync.wire.errors import (
+    BaseModifiedError,
+    BlobMissingError,
+    BlobWithdrawnError,
+    BootFailedError,
+    DiskFullError,
+    EdgesyncError,
+    QuarantinedError,
+    ResultMismatchError,
+)
+from edgesync.wire.ids import BlobId, Digest
+from edgesync.wire.messages import Desired, ErrorReport, Phase, Source, Target
+
+QUARANTINE_LIMIT = 16
+"""Digests remembered: the oldest is forgotten first."""
+RETRY_FIRST, RETRY_LIMIT = 15.0, 3600.0
+"""Seconds before a healing error is tried again: doubled each time up to the limit."""
+ATTEMPTS_LIMIT = 6
+"""Tries of one apply (about eight minutes of waiting) before only another desired state helps."""
+
+_UNDERWAY = (Phase.FETCHING, Phase.APPLYING, Phase.WAITING)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a board must remember over any crash. `images` are digests read from the booted slot at this boot."""
+
+    phase: Phase = Phase.IDLE
+    desired: Desired | None = None
+    boot_id: str = ""
+    slot: str = ""
+    confirmed: bool = False
+    images: Mapping[str, Digest] = field(default_factory=dict)
+    ready: tuple[str, ...] = ()  # components of `desired` that are verified in the other slot
+    trial: tuple[Target, ...] = ()  # what the other slot held when it was activated
+    suspects: tuple[Digest, ...] = ()  # those of them that the slot booted then did not hold
+    quarantine: tuple[Digest, ...] = ()
+    retry: int = 0
+    attempts: int = 0
+    error: ErrorReport | None = None
+    missing: tuple[BlobId, ...] = ()
+
+
+# --- events ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """The agent has started: the boot loader's evidence and the digest of each component in the booted slot."""
+
+    boot_id: str
+    slot: str
+    trial: bool
+    fell_back: bool
+    images: Mapping[str, Digest]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A desired state arrived and its signature, device, version and expiry are right."""
+
+    desired: Desired
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """The desired state was cleared from the broker. Unsigned, so it can stop a fetch and nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """A message was refused, or the clock ran backwards. It costs a report and changes nothing else."""
+
+    error: EdgesyncError
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    blob: BlobId
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailed:
+    """The fetch has stopped."""
+
+    blob: BlobId
+    error: EdgesyncError
+
+
+@dataclass(frozen=True, slots=True)
+class FetchStarved:
+    """The broker does not give this blob. The fetch stays subscribed and goes on by itself when it comes."""
+
+    blob: BlobId
+    error: EdgesyncError
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFlows:
+    """Bytes of a starved blob arrive again."""
+
+    blob: BlobId
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    component: str
+    sha256: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyFailed:
+    component: str
+    error: EdgesyncError
+
+
+@dataclass(frozen=True, slots=True)
+class ActivateFailed:
+    error: EdgesyncError
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePassed:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFailed:
+    error: EdgesyncError
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """The time asked for with `WakeAfter` has come."""
+
+
+Event = (
+    Booted
+    | Wanted
+    | Cleared
+    | Noticed
+    | Fetched
+    | FetchFailed
+    | FetchStarved
+    | FetchFlows
+    | Applied
+    | ApplyFailed
+    | ActivateFailed
+    | ProbePassed
+    | ProbeFailed
+    | Woken
+)
+
+
+# --- effects -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Get this blob; answers `Fetched` at once when it is there. Replaces any other fetch."""
+
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop fetching and applying, between pieces; what is there stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Remove what was fetched for every blob but this one."""
+
+    keep: BlobId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Make this image in the other slot: from its blob, or by copying the booted one (`source` None)."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """Let the boot loader try the other slot, then reboot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reboot:
+    """Reboot without activating: a slot on trial then falls back."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkGood:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Find out whether this boot is healthy, within the deadline of the board's configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Tell the server; the newest state wins."""
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAfter:
+    seconds: float
+
+
+Effect = Fetch | Stop | Forget | Apply | Activate | Reboot | MarkGood | Probe | Report | WakeAfter
+
+Step = tuple[State, tuple[Effect, ...]]
+
+
+def step(state: State, event: Event) -> Step:
+    """One decision. Events that do not fit the phase (late answers of stopped work) change nothing."""
+    match event:
+        case Booted():
+            return _booted(state, event)
+        case Wanted(desired):
+            return _wanted(state, desired)
+        case Cleared():
+            if state.phase in _UNDERWAY:
+                return _idle(state, Stop())
+        case Noticed(error) if state.error != ErrorReport.of(error):
+            return replace(state, error=ErrorReport.of(error)), (Report(),)
+        case Fetched(blob):
+            target = _next_target(state)
+            if state.phase in _UNDERWAY and target and target.source and target.source.blob == blob:
+                return replace(state, phase=Phase.APPLYING, error=None, missing=()), (Apply(target), Report())
+        case FetchFailed(blob, error) if state.phase in _UNDERWAY and _fetches(state, blob):
+            return _wait_or_fail(state, error)
+        case FetchStarved(blob, error) if state.phase in _UNDERWAY and _fetches(state, blob):
+            waiting = replace(state, phase=Phase.WAITING, error=ErrorReport.of(error), missing=(blob,))
+            return waiting, (Report(),)
+        case FetchFlows(blob) if state.phase is Phase.WAITING and _fetches(state, blob):
+            return replace(state, phase=Phase.FETCHING, error=None, missing=()), (Report(),)
+        case Applied(component, sha256) if state.phase is Phase.APPLYING:
+            target = _next_target(state)
+            if target and target.component == component and target.sha256 == sha256:
+                return _pursue(replace(state, ready=(*state.ready, component), attempts=0, error=None))
+        case ApplyFailed(component, error) if state.phase is Phase.APPLYING:
+            target = _next_target(state)
+            if target and target.component == component:
+                failed, effects = _wait_or_fail(state, error)
+                # A blob that made a wrong image is worth nothing; one whose worker was killed is used again.
+                return failed, effects if error.heals else (Forget(None), *effects)
+        case ActivateFailed(error) if state.phase is Phase.ACTIVATING:
+            return _wait_or_fail(state, error)
+        case ProbePassed() if state.phase is Phase.CONFIRMING:
+            healthy = replace(state, phase=Phase.IDLE, confirmed=True, trial=(), ready=(), attempts=0, error=None)
+            pursued, effects = _pursue(healthy)
+            return pursued, (MarkGood(), Forget(_blob_of(pursued)), *effects)
+        case ProbeFailed(error) if state.phase is Phase.CONFIRMING:
+            return _condemned(state, ErrorReport.of(error), Phase.CONFIRMING), (Report(), Reboot())
+        case Woken() if state.phase is Phase.WAITING and not state.missing:
+            return _pursue(state)
+    return state, ()
+
+
+def _booted(state: State, event: Booted) -> Step:
+    same_boot = event.boot_id == state.boot_id
+    images_change = dict(event.images) != dict(state.images)
+    state = replace(
+        state, boot_id=event.boot_id, slot=event.slot, images=dict(event.images), confirmed=not event.trial, missing=()
+    )
+    good: tuple[Effect, ...] = () if event.trial else (MarkGood(),)
+    if state.phase is Phase.ACTIVATING and same_boot:
+        return state, (*good, Activate())  # only the process ended; the reboot is still to come
+    if state.phase in (Phase.ACTIVATING, Phase.CONFIRMING):
+        runs_trial = all(event.images.get(t.component) == t.sha256 for t in state.trial)
+        if event.trial and not runs_trial:
+            error = ResultMismatchError(f"slot {event.slot} was booted and does not hold the images that were verified")
+            return _condemned(state, ErrorReport.of(error), Phase.CONFIRMING), (Report(), Reboot())
+        if event.trial:
+            return replace(state, phase=Phase.CONFIRMING), (Probe(), Report())
+        if runs_trial:  # it was marked good, and the power went before that was written down
+            healthy = replace(state, phase=Phase.IDLE, trial=(), ready=(), attempts=0, error=None)
+            pursued, effects = _pursue(healthy)
+            return pursued, (*good, *effects)
+        why = state.error or ErrorReport.of(BootFailedError(f"the boot loader came back to slot {event.slot}"))
+        return _condemned(state, why, Phase.FAILED), (*good, Report())
+    if event.trial:  # a slot that we did not activate is on trial: someone else's flashing; it proves itself alike
+        return replace(state, phase=Phase.CONFIRMING, ready=()), (Probe(), Report())
+    if state.phase is Phase.FAILED and not images_change:
+        return state, (*good, Report())
+    pursued, effects = _pursue(replace(state, ready=() if images_change else state.ready))
+    return pursued, (*good, *effects)
+
+
+def _wanted(state: State, desired: Desired) -> Step:
+    if state.desired and desired.version <= state.desired.version:
+        return state, ()
+    images_change = state.desired is None or _digests(state.desired) != _digests(desired)
+    new = replace(
+        state,
+        desired=desired,
+        retry=max(state.retry, desired.retry),
+        quarantine=() if desired.retry > state.retry else state.quarantine,
+        ready=() if images_change else state.ready,
+        attempts=0,
+    )
+    if state.phase in (Phase.ACTIVATING, Phase.CONFIRMING):
+        return new, (Report(),)
+    if desired.hold:
+        return _idle(new, Stop())
+    return _pursue(replace(new, error=None, missing=()))
+
+
+def _pursue(state: State) -> Step:
+    """The next thing to do for the desired state, from what is there."""
+    desired = state.desired
+    if desired is None or desired.hold or all(state.images.get(t.component) == t.sha256 for t in desired.targets):
+        return _idle(state, Forget(None))
+    for target in desired.targets:
+        if target.sha256 in state.quarantine:
+            return _failed(
+                state,
+                QuarantinedError(f"{target.component} {target.version} ({target.sha256[:12]}) failed here before"),
+            )
+    upcoming = _next_target(state)
+    if upcoming is None:
+        suspects = tuple(t.sha256 for t in desired.targets if state.images.get(t.component) != t.sha256)
+        activating = replace(state, phase=Phase.ACTIVATING, trial=desired.targets, suspects=suspects, error=None)
+        return activating, (Report(), Activate())
+    here = state.images.get(upcoming.component)
+    if here == upcoming.sha256:
+        return replace(state, phase=Phase.APPLYING), (Apply(replace(upcoming, source=None)), Report())
+    source = upcoming.source
+    if source is None or (source.base is not None and source.base != here):
+        expected = source.base[:12] if source and source.base else upcoming.sha256[:12]
+        found = here[:12] if here else "nothing"
+        return _failed(
+            state, BaseModifiedError(f"{upcoming.component}: slot {state.slot} holds {found}, expected {expected}")
+        )
+    return (
+        replace(state, phase=Phase.FETCHING, error=None, missing=()),
+        (Forget(source.blob), Fetch(source), Report()),
+    )
+
+
+def _next_target(state: State) -> Target | None:
+    """The first component of the desired state that is not ready in the other slot."""
+    if state.desired is None:
+        return None
+    return next((t for t in state.desired.targets if t.component not in state.ready), None)
+
+
+def _fetches(state: State, blob: BlobId) -> bool:
+    return _blob_of(state) == blob
+
+
+def _blob_of(state: State) -> BlobId | None:
+    target = _next_target(state)
+    return target.source.blob if target and target.source else None
+
+
+def _digests(desired: Desired) -> dict[str, Digest]:
+    return {t.component: t.sha256 for t in desired.targets}
+
+
+def _idle(state: State, effect: Effect) -> Step:
+    return replace(state, phase=Phase.IDLE, ready=(), attempts=0, error=None, missing=()), (effect, Report())
+
+
+def _failed(state: State, error: EdgesyncError) -> Step:
+    return replace(state, phase=Phase.FAILED, error=ErrorReport.of(error), missing=()), (Stop(), Report())
+
+
+def _wait_or_fail(state: State, error: EdgesyncError) -> Step:
+    """Errors that time may heal are tried again later, those that will not stay failed. A full disk or a missing blob
+    may take days, so only broken work counts its attempts.
+    """
+    patient = isinstance(error, BlobMissingError | BlobWithdrawnError | DiskFullError)
+    if not error.heals or (state.attempts >= ATTEMPTS_LIMIT and not patient):
+        return _failed(state, error)
+    waiting = replace(state, phase=Phase.WAITING, attempts=state.attempts + 1, error=ErrorReport.of(error))
+    return waiting, (WakeAfter(min(RETRY_LIMIT, RETRY_FIRST * 2**state.attempts)), Report())
+
+
+def _condemned(state: State, error: ErrorReport, phase: Phase) -> State:
+    """What the trial brought goes into quarantine; images that the board ran before stay welcome."""
+    kept = [digest for digest in state.quarantine if digest not in state.suspects]
+    return replace(
+        state,
+        phase=phase,
+        trial=state.trial if phase is Phase.CONFIRMING else (),
+        ready=(),
+        quarantine=tuple([*kept, *state.suspects][-QUARANTINE_LIMIT:]),
+        error=error,
+    )
