@@ -7,7 +7,7 @@ test with the exact reason; with EDGESYNC_REQUIRE_ALL=1, as in CI, it is a failu
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -40,9 +40,7 @@ PARTS: dict[str, Callable[[], str]] = {"broker": _no_broker, "root": _no_root}
 
 
 def refuse(missing: str) -> None:
-    """Skip the running test, or fail it where everything is required. `missing` "" does neither."""
-    if missing and os.environ.get("EDGESYNC_REQUIRE_ALL") == "1":
-        pytest.fail(f"required, but {missing}", pytrace=False)
+    """Skip the running test for this reason, unless it is ""."""
     if missing:
         pytest.skip(missing)
 
@@ -53,7 +51,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             refuse(missing())
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("EDGESYNC_REQUIRE_ALL") == "1":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: everything is required here, but this was skipped: {reason}"
+    return report
+
+
 @pytest.fixture
 def require() -> Callable[[str], None]:
-    """`require(missing)`: goes on when `missing` is "", else skips or fails with it as the reason."""
+    """`require(missing)`: goes on when `missing` is "", else the test is skipped with it as the reason."""
     return refuse

@@ -1,0 +1,55 @@
+# Everything runs in .venv. `make demo` on a fresh clone installs what it needs by itself.
+# PYTHON: 3.11 or newer for the server; a board's agent runs on 3.10 too.
+PYTHON ?= python3
+# Test processes; link and broker tests mostly wait, so more than two cores' worth.
+JOBS ?= 4
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url
+
+.PHONY: help install system demo test lint bench lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: system $(STAMPS)/install ## Make .venv with everything that the demo and the tests need
+
+system: ## Install mosquitto, git, iproute2 and PostgreSQL (as root on Debian), or say what is missing
+	@devices/workstation/install
+
+$(STAMPS)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); the server needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/locked: requirements/dev.txt $(STAMPS)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(STAMPS)/install: pyproject.toml $(STAMPS)/locked
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install ## Bring new firmware to twelve boards over bad links, from a commit to confirmed boots
+	$(BIN)/python -m edgesync.cli.main demo
+
+lint: install ## Style, types and import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint ## All checks, then all tests; EDGESYNC_REQUIRE_ALL=1 turns skips for missing parts into failures
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
+
+bench: install ## Measure what the README promises
+	$(BIN)/python -m tests.bench
+
+lock: $(STAMPS)/python ## Pin all dependencies anew, with hashes, for every platform and Python
+	$(UV_COMPILE) --upgrade --python-version 3.10 pyproject.toml --output-file requirements/agent.txt
+	$(UV_COMPILE) --upgrade --python-version 3.11 --all-extras pyproject.toml requirements/tools.in --output-file requirements/dev.txt
+
+clean: ## Remove .venv and everything that was built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
