@@ -107,6 +107,11 @@ class Shaper:
         self._in_flight -= length
         self._count("cut", length)
 
+    def has_room(self, length: int, now: float) -> bool:
+        """False if a packet that is offered now would overflow the queue. A wire without a rate has no queue."""
+        fits = not self._direction.rate or self.backlog(now) + length <= self._direction.queue
+        return fits and self._in_flight + length <= IN_FLIGHT_LIMIT
+
     def backlog(self, now: float) -> float:
         """Bytes that wait for the wire or are on it."""
         return max(0.0, self._wire_free - now) * self._direction.rate / 8
@@ -133,7 +138,7 @@ class Shaper:
         way = self._direction
         if not self._plugged or now < self._cut_until:
             return Drop.CUT
-        if self.backlog(now) + length > way.queue or self._in_flight + length > IN_FLIGHT_LIMIT:
+        if not self.has_room(length, now):
             return Drop.OVERFLOW
         sent = max(self._wire_free, now) + (length * 8 / way.rate if way.rate else 0.0)
         self._wire_free = sent
