@@ -22,6 +22,7 @@ from edgesync.wire.ids import BlobId
 
 PIECE = 16 * 1024
 BLOCK = 8 * 1024
+BLOCK_MIN = 512
 HASH = 16
 LEAF_LIMIT = 8 * 1024
 PIECES_PER_LEAF = LEAF_LIMIT // HASH
@@ -102,7 +103,7 @@ def parse_index(blob: BlobId, data: bytes) -> BlobIndex:
     if (
         not 0 < length <= LENGTH_LIMIT
         or piece != PIECE
-        or not 512 <= block <= piece
+        or not BLOCK_MIN <= block <= piece
         or piece % block
         or len(rest) != count * HASH
         or count != -(-length // (piece * PIECES_PER_LEAF))

@@ -1,0 +1,369 @@
+"""Fetching one blob from retained messages: what to subscribe to, what to keep, when to ask again. Sans-IO.
+
+A blob's length is signed, so the number of its pieces is known before its index arrives: index, the leaf and the first
+pieces are asked for together and no round trip is lost. At most `WINDOW` pieces are in flight; each that is complete is
+unsubscribed. Blocks of a broken connection stay in memory, and the piece is finished block by block, so that a link
+that is cut every few seconds still gets on.
+
+MQTT has no "not found", and mosquitto can stall in silence (retained messages behind unsent output are not sent when
+the socket drains; a new SUBSCRIBE frees them). So silence is part of the protocol: when nothing new came for
+`max(3 x a piece's time, 10 s)`, everything in flight is unsubscribed and subscribed again; after three times the blob
+is `Starved`, which the server is told. The subscriptions stay, so a blob that is published again flows at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from edgesync.wire import blob as layout
+from edgesync.wire import topics
+from edgesync.wire.blob import BlobIndex
+from edgesync.wire.errors import (
+    BlobCorruptError,
+    BlobMissingError,
+    BlobWithdrawnError,
+    EdgesyncError,
+    MalformedMessageError,
+)
+from edgesync.wire.ids import BlobId
+from edgesync.wire.topics import Topic
+
+WINDOW = 2
+"""Pieces in flight: 32 KiB, above a narrow link's bandwidth-delay product and below what makes mosquitto stall."""
+SILENCE_MIN, SILENCE_MAX = 10.0, 300.0
+"""Seconds without anything new before the topics are asked for again; doubled while a blob is starved."""
+PATIENCE = 3
+"""Times that a topic is asked for again before the blob counts as missing."""
+TRICKLE = 512
+"""Bytes of TCP that count as life: a block is still on its way. A PINGRESP is far less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    filters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    filters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeepIndex:
+    """The index with all leaves that are known: enough to check every kept piece after a restart."""
+
+    index: bytes
+    leaves: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeepPiece:
+    """A verified piece: `data` belongs at byte `offset` of the blob."""
+
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Starved:
+    """The blob does not come; the fetch goes on waiting."""
+
+    error: EdgesyncError
+
+
+@dataclass(frozen=True, slots=True)
+class Flowing:
+    """A starved blob comes again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Something arrived that is not what was promised; it was thrown away."""
+
+    error: EdgesyncError
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The blob was cleared while it was fetched: this fetch is over."""
+
+    error: EdgesyncError
+
+
+Action = Subscribe | Unsubscribe | KeepIndex | KeepPiece | Starved | Flowing | Refused | Withdrawn
+
+
+@dataclass(slots=True)
+class _Piece:
+    """A piece in flight: its blocks so far and the filters that are subscribed for it.
+
+    `spoilt`: its bytes were wrong. It stays subscribed, for the server may publish it again, but it is asked for again
+    only a few times, or broken bytes would be paid for without end.
+    """
+
+    since: float
+    blocks: dict[int, bytes] = field(default_factory=dict)
+    filters: tuple[str, ...] = ()
+    spoilt: bool = False
+
+
+class Fetch:
+    """One blob of `length` bytes. `index`, `leaves` and `have` (piece numbers) are what an earlier life has kept.
+
+    `arrived` counts the payload bytes of pieces, again or for nothing included; `metadata` those of index and leaves.
+    """
+
+    def __init__(
+        self,
+        fleet: str,
+        blob: BlobId,
+        length: int,
+        *,
+        index: BlobIndex | None = None,
+        leaves: dict[int, bytes] | None = None,
+        have: Iterable[int] = (),
+    ) -> None:
+        self.fleet, self.blob, self.length = fleet, blob, length
+        self.index = index
+        self.leaves = dict(leaves or {})
+        self.have = set(have)
+        self.arrived = 0
+        self.metadata = 0
+        self._pieces = -(-length // layout.PIECE)
+        self._flight: dict[int, _Piece] = {}
+        self._early: dict[int, bytes] = {}  # leaves that came before the index, by number
+        self._asked_index: tuple[str, ...] = ()
+        self._connected = False
+        self._last_news = 0.0
+        self._last_block = 0.0
+        self._last_tcp = 0
+        self._piece_time = 0.0
+        self._tries = 0
+        self._starved = False
+        self._next = 0
+
+    @property
+    def complete(self) -> bool:
+        return self.index is not None and len(self.have) == self._pieces
+
+    @property
+    def done(self) -> int:
+        """Bytes of the blob that are verified and kept."""
+        full = len(self.have) * layout.PIECE
+        return full - (layout.PIECE - self._last_length()) if self._pieces - 1 in self.have else full
+
+    def connected(self, now: float) -> list[Action]:
+        """A new connection: nothing is subscribed there."""
+        self._connected, self._tries, self._asked_index = True, 0, ()
+        self._last_news = self._last_block = now
+        for piece in self._flight.values():
+            piece.filters, piece.since = (), now
+        return self._ask(now)
+
+    def disconnected(self) -> None:
+        self._connected = False
+
+    def received(self, topic: Topic, payload: bytes, now: float) -> list[Action]:
+        """One message on a topic of this blob."""
+        if topic.kind == "block":
+            self.arrived += len(payload)
+        else:
+            self.metadata += len(payload)
+        if topic.blob != self.blob or self.complete:
+            return []
+        if not payload:
+            return [*self.stop(), Withdrawn(BlobWithdrawnError(f"blob {self.blob} was cleared from the broker"))]
+        try:
+            match topic.kind:
+                case "index":
+                    news = self._take_index(payload)
+                case "leaf":
+                    news = self._take_leaf(topic.piece, payload)
+                case _:
+                    news = self._take_block(topic.piece, topic.block, payload)
+        except EdgesyncError as error:
+            return [Refused(error)]
+        if not news:
+            return []
+        self._last_news = self._last_block = now
+        if topic.kind == "block" or self.index is None:
+            return self._settle(now)
+        keep = KeepIndex(self.index.encode(), tuple(self.leaves[n] for n in sorted(self.leaves)))
+        return [*self._progressed(), keep, *self._settle(now)]
+
+    def take_piece(self, number: int, data: bytes, now: float) -> list[Action]:
+        """A whole piece that came another way (HTTP); checked like any other."""
+        if self.index is None or len(data) != self.index.piece_length(number):
+            return [Refused(BlobCorruptError(f"blob {self.blob}: piece {number} came with {len(data)} bytes"))]
+        self.arrived += len(data)
+        self._flight.setdefault(number, _Piece(now)).blocks = dict(enumerate(layout.split(self.index, number, data)))
+        return self._settle(now)
+
+    def take_index(self, index: bytes, leaves: Iterable[bytes]) -> list[Action]:
+        """Index and all leaves that came another way (HTTP). Raises the error that says what is wrong with them."""
+        self.metadata += len(index)
+        self._take_index(index)
+        for number, leaf in enumerate(leaves):
+            self._take_leaf(number, leaf)
+        assert self.index is not None
+        return [KeepIndex(self.index.encode(), tuple(self.leaves[n] for n in sorted(self.leaves)))]
+
+    def tick(self, now: float, tcp_in: int) -> list[Action]:
+        """Time has passed; `tcp_in` is the count of bytes that TCP has received in all."""
+        if not self._connected or self.complete:
+            return []
+        if tcp_in - self._last_tcp >= TRICKLE and now - self._last_block < SILENCE_MAX:
+            self._last_news, self._last_tcp = now, tcp_in
+        if now - self._last_news < self.silence:
+            return []
+        self._last_news = self._last_block = now
+        self._tries += 1
+        actions = self._ask_again(now)
+        if self._tries >= PATIENCE and not self._starved:
+            self._starved = True
+            wanted = [*(["index"] if self._asked_index else []), *map(str, sorted(self._flight))]
+            detail = f"blob {self.blob}: no answer for {', '.join(wanted)} of {self._pieces} pieces"
+            actions.append(Starved(BlobMissingError(detail)))
+        return actions
+
+    @property
+    def silence(self) -> float:
+        """Seconds without news that are too long."""
+        base = max(3 * self._piece_time, SILENCE_MIN)
+        return min(SILENCE_MAX, base * (1 << max(0, self._tries - PATIENCE + 1)))
+
+    def missing(self) -> list[int]:
+        """Numbers of the pieces that are not kept, in order."""
+        return [n for n in range(self._pieces) if n not in self.have]
+
+    def stop(self) -> list[Action]:
+        """Unsubscribe from everything."""
+        filters = [*self._asked_index, *(f for piece in self._flight.values() for f in piece.filters)]
+        self._asked_index = ()
+        for piece in self._flight.values():
+            piece.filters = ()
+        return [Unsubscribe(tuple(filters))] if filters else []
+
+    # --- taking -------------------------------------------------------------------------------------------------
+
+    def _take_index(self, payload: bytes) -> bool:
+        if self.index is not None:
+            return False
+        index = layout.parse_index(self.blob, payload)
+        if index.length != self.length:
+            raise MalformedMessageError(f"blob {self.blob}: index says {index.length} bytes, signed are {self.length}")
+        self.index = index
+        early, self._early = self._early, {}
+        for number, leaf in early.items():
+            self._take_leaf(number, leaf)
+        return True
+
+    def _take_leaf(self, number: int, payload: bytes) -> bool:
+        if number in self.leaves:
+            return False
+        if self.index is None:
+            if len(payload) <= layout.LEAF_LIMIT and len(self._early) < WINDOW:
+                self._early[number] = payload
+            return False
+        layout.parse_leaf(self.index, number, payload)
+        self.leaves[number] = payload
+        return True
+
+    def _take_block(self, number: int, block: int, payload: bytes) -> bool:
+        piece = self._flight.get(number)
+        if piece is None or block in piece.blocks:
+            return False
+        if self.index is None:
+            fits = len(payload) <= layout.PIECE and block < layout.PIECE // layout.BLOCK_MIN
+        else:
+            fits = block < self.index.blocks_of(number) and len(payload) == self.index.block_length(number, block)
+        if not fits:
+            raise BlobCorruptError(f"blob {self.blob}: block {number}/{block} has {len(payload)} bytes")
+        piece.blocks[block] = payload
+        return True
+
+    def _settle(self, now: float) -> list[Action]:
+        """Keep what is complete, and ask for what comes next."""
+        actions: list[Action] = []
+        index = self.index
+        for number in sorted(self._flight) if index else ():
+            assert index is not None
+            piece = self._flight[number]
+            leaf = self.leaves.get(number // layout.PIECES_PER_LEAF)
+            if leaf is None or len(piece.blocks) < index.blocks_of(number):
+                continue
+            data = b"".join(piece.blocks[n] for n in sorted(piece.blocks))
+            at = number % layout.PIECES_PER_LEAF * layout.HASH
+            if layout.short_hash(data) != leaf[at : at + layout.HASH]:
+                piece.blocks, piece.spoilt = {}, True
+                actions.append(Refused(BlobCorruptError(f"blob {self.blob}: piece {number} does not have its hash")))
+                continue
+            del self._flight[number]
+            self.have.add(number)
+            spent = now - piece.since
+            self._piece_time = spent if not self._piece_time else 0.7 * self._piece_time + 0.3 * spent
+            actions.extend([*self._progressed(), KeepPiece(number * layout.PIECE, data)])
+            if piece.filters:
+                actions.append(Unsubscribe(piece.filters))
+        return [*actions, *self._ask(now)]
+
+    def _progressed(self) -> list[Action]:
+        """Something was verified: the broker has the blob."""
+        self._tries = 0
+        flowing: list[Action] = [Flowing()] if self._starved else []
+        self._starved = False
+        return flowing
+
+    # --- asking -------------------------------------------------------------------------------------------------
+
+    def _ask(self, now: float) -> list[Action]:
+        """Fill the window with pieces that are not there, and see that their leaves come too."""
+        if not self._connected or self.complete:
+            return []
+        wanted: list[str] = []
+        while len(self._flight) < WINDOW and (number := self._next_piece()) is not None:
+            self._flight[number] = _Piece(now)
+        index_filters = self._index_filters()
+        wanted.extend(f for f in index_filters if f not in self._asked_index)
+        done = tuple(f for f in self._asked_index if f not in index_filters)
+        self._asked_index = index_filters
+        for number, piece in self._flight.items():
+            if not piece.filters:
+                piece.filters = self._filters(number, piece)
+                wanted.extend(piece.filters)
+        actions: list[Action] = [Subscribe(tuple(wanted))] if wanted else []
+        return [*actions, Unsubscribe(done)] if done else actions
+
+    def _ask_again(self, now: float) -> list[Action]:
+        filters = list(self._asked_index)
+        self._asked_index = ()
+        for piece in self._flight.values():
+            if not (piece.spoilt and self._starved):
+                filters.extend(piece.filters)
+                piece.filters, piece.since = (), now
+        actions: list[Action] = [Unsubscribe(tuple(filters))] if filters else []
+        return [*actions, *self._ask(now)]
+
+    def _next_piece(self) -> int | None:
+        while self._next < self._pieces and (self._next in self.have or self._next in self._flight):
+            self._next += 1
+        return self._next if self._next < self._pieces else None
+
+    def _index_filters(self) -> tuple[str, ...]:
+        filters = [] if self.index else [topics.index(self.fleet, self.blob)]
+        needed = sorted({number // layout.PIECES_PER_LEAF for number in self._flight})
+        filters.extend(topics.leaf(self.fleet, self.blob, n) for n in needed if n not in self.leaves)
+        return tuple(filters)
+
+    def _filters(self, number: int, piece: _Piece) -> tuple[str, ...]:
+        if not piece.blocks or self.index is None:
+            return (topics.piece(self.fleet, self.blob, number),)
+        return tuple(
+            topics.block(self.fleet, self.blob, number, block)
+            for block in range(self.index.blocks_of(number))
+            if block not in piece.blocks
+        )
+
+    def _last_length(self) -> int:
+        return self.length - (self._pieces - 1) * layout.PIECE
