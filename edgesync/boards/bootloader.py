@@ -67,7 +67,9 @@ def refusal(slot: Path) -> str:
 
 
 def tar_has(path: Path, base_name: str) -> bool:
-    """True if the file is an uncompressed tar with a member of this base name. Reads headers only."""
+    """True if the file is an uncompressed tar with a member of this base name. Reads headers only, so a path
+    of more than 100 bytes (ustar: 255) is not recognised.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         offset = 0
