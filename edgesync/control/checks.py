@@ -17,6 +17,10 @@ from edgesync.wire.ids import board_of
 
 def check(draft: Draft) -> None:
     """Add every problem to the draft's."""
+    if draft.name and not draft.boards and "boards" not in draft.incomplete:
+        place = draft.places["default release", ""]
+        draft.problems.append(place.problem("no board in boards/*.yaml", "at least one"))
+        draft.incomplete.add("boards")
     if "releases" not in draft.incomplete:
         _unknown_releases(draft)
     if "groups" not in draft.incomplete:
@@ -24,9 +28,6 @@ def check(draft: Draft) -> None:
         _compatibility(draft)
     if draft.waves and "waves" not in draft.incomplete:
         _waves(draft)
-    if draft.name and not draft.boards and "boards" not in draft.incomplete:
-        place = draft.places["default release", ""]
-        draft.problems.append(place.problem("no board in boards/*.yaml", "at least one"))
 
 
 def _unknown_releases(draft: Draft) -> None:
@@ -50,7 +51,7 @@ def _groups(draft: Draft) -> None:
     if "boards" not in draft.incomplete:
         for group in draft.groups:
             if group.name not in matched:
-                _matches_nothing(draft, draft.places["group", group.name], group.select)
+                _matches_nothing(draft, draft.places["group select", group.name], group.select)
     for board in draft.boards.values():
         releases = group_releases(draft.groups, board)
         if board.release is None and len(set(releases.values())) > 1:
@@ -95,11 +96,11 @@ def _waves(draft: Draft) -> None:
         if taken[number]:
             continue
         if any(wave.select.matches(board.labels) for board in draft.boards.values()):
-            place = draft.places["wave", wave.name]
+            place = draft.places["wave select", wave.name]
             found = "only boards that an earlier wave takes"
             draft.problems.append(place.problem(found, "boards of its own", "put the narrower wave first"))
         else:
-            _matches_nothing(draft, draft.places["wave", wave.name], wave.select)
+            _matches_nothing(draft, draft.places["wave select", wave.name], wave.select)
 
 
 def _matches_nothing(draft: Draft, place: Place, select: Selector) -> None:

@@ -156,7 +156,7 @@ class _Composer:
         line: int = event.start_mark.line + 1
         self._check(event, line, key, depth)
         if isinstance(event, yaml.ScalarEvent):
-            nothing = event.style is None and event.value in _NOTHING
+            nothing = not event.style and event.value in _NOTHING
             return Scalar(line, None if nothing else event.value)
         if isinstance(event, yaml.SequenceStartEvent):
             items = Items(line)

@@ -139,7 +139,7 @@ def _group(draft: Draft, name: str, groups: Section) -> None:
     section = groups.section(name, "a mapping with `select`", required=True)
     if not _NAME.fullmatch(name):
         groups.refuse(name, f"the name {name!r}", _NAME_TEXT)
-    draft.places["group", name] = section.at("select")
+    draft.places["group select", name] = section.at("select")
     draft.groups.append(Group(name, _selector(section), _reference(draft, section, "group", name)))
     section.close()
 
@@ -149,7 +149,7 @@ def _wave(draft: Draft, section: Section) -> None:
     wave = Wave(name, _selector(section), section.fraction("success", 1.0))
     section.close()
     if _new(draft, section, "name", ("wave", name)):
-        draft.places["wave", name] = section.at("select")
+        draft.places["wave select", name] = section.at("select")
         draft.waves.append(wave)
 
 
@@ -168,7 +168,11 @@ def _failure(section: Section) -> FailurePolicy:
 
 
 def _boards(draft: Draft, file: Section) -> None:
-    for section in file.sections("boards", "a list of boards, each with id, type and key"):
+    before = len(draft.problems)
+    sections = list(file.sections("boards", "a list of boards, each with id, type and key"))
+    if len(draft.problems) > before:
+        draft.incomplete.add("boards")
+    for section in sections:
         _board(draft, section)
     file.close()
 
@@ -186,10 +190,14 @@ def _board(draft: Draft, section: Section) -> None:
     key = section.matching("key", _HEX, "the board's public Ed25519 key, 64 lower-case hex digits")
     release = _reference(draft, section, "board", name)
     section.close()
-    if device and _new(draft, section, "id", ("board", name)):
+    if not device:
+        return
+    if _new(draft, section, "id", ("board", name)):
         draft.boards[device] = Board(device, kind, labels, key, release)
         if key:
             _new(draft, section, "key", ("key", key))
+    else:
+        draft.incomplete.add("boards")
 
 
 def _device(draft: Draft, section: Section, name: str) -> DeviceId | None:
@@ -215,10 +223,10 @@ def _release(draft: Draft, section: Section) -> None:
         section.refuse("images", f"{len(images)} components", f"at most {COMPONENT_LIMIT}")
     if "images" in section and not images:
         section.refuse("images", "no image", "at least one")
-    if not name:
-        draft.incomplete.add("releases")
-    elif _new(draft, section, "name", ("release", name)):
+    if name and _new(draft, section, "name", ("release", name)):
         draft.releases[name] = Release(name, images)
+    else:
+        draft.incomplete.add("releases")
 
 
 def _image(draft: Draft, release: str, component: str, section: Section) -> Image:

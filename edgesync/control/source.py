@@ -84,6 +84,8 @@ class Repository:
                 continue
             if kind != "blob" or mode == "120000":
                 raise ConfigError(f"{path}: found a link or submodule, expected a file of this repository")
+            if not size.isdigit():
+                raise _missing(self.path, identity)
             objects[path], sizes[path] = identity, int(size)
         _within_limits(sizes)
         return dict(zip(objects, self._contents(objects.values(), sum(sizes.values())), strict=True))
@@ -193,7 +195,7 @@ class Repository:
             end = answer.index(b"\n", at)
             head = answer[at:end].split()
             if len(head) != 3 or head[1] != b"blob":
-                raise ConfigError(f"{self.path}: object {name} is missing from the repository; `git fsck` says more")
+                raise _missing(self.path, name)
             at = end + 1 + int(head[2])
             contents.append(answer[end + 1 : at])
             at += 1
@@ -230,6 +232,10 @@ def _environment(path: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     ceiling = {"GIT_CEILING_DIRECTORIES": str(path.parent), "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}
     return {**kept, **ceiling, "LC_ALL": "C"}
+
+
+def _missing(path: Path, name: str) -> ConfigError:
+    return ConfigError(f"{path}: object {name} is missing from the repository; `git fsck` says more")
 
 
 def _verb(arguments: Iterable[str]) -> str:
