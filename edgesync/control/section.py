@@ -40,7 +40,7 @@ class Section:
         self._problems.append(self.at(key).problem(found, expected, hint))
 
     def text(self, key: str, expected: str, default: str | None = None, limit: int = 200) -> str:
-        """Text of 1 to `limit` characters. Without a default the key must be there."""
+        """One line of 1 to `limit` characters. Without a default the key must be there."""
         node = self._take(key, expected, required=default is None)
         if node is None:
             return default or ""
@@ -49,6 +49,9 @@ class Section:
             return default or ""
         if not 0 < len(node.text) <= limit:
             self.refuse(key, f"{len(node.text)} characters", f"{expected} of 1 to {limit} characters")
+            return default or ""
+        if not node.text.isprintable():
+            self.refuse(key, f"{node.text[:SHOWN]!r} with a control character", expected)
             return default or ""
         return node.text
 

@@ -169,6 +169,7 @@ MISTAKES: dict[str, dict[str, tuple[str, str, str, str]]] = {
     "releases/v1.yaml": {
         "a malformed digest": ("a" * 64, "A" * 64, "6: images.rootfs.sha256", "hex"),
         "no digest": (f"    sha256: {'a' * 64}\n", "", "3: images.rootfs.sha256", "sha256sum"),
+        "an escape sequence": ("1.10", '"\\e[2J"', "5: images.rootfs.version", "control character"),
         "a path that leaves": ("path: v1/", "path: ../", "4: images.rootfs.path", "relative"),
         "an absolute path": ("path: v1/", "path: /v1/", "4: images.rootfs.path", "relative"),
         "compatible with an unknown type": (
