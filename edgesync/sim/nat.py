@@ -1,64 +1,104 @@
 """A carrier's connection table that can forget: how TCP connections are cut in the field while the link stays up.
 
-It stands at the server's end of the link. After `forget`, a segment of a connection that it does not know is thrown
-away and answered with RST, as a NAT that was restarted does; a new SYN makes a connection known again. Pure: bytes
-in, bytes out.
+It stands at the server's end of the link. When it forgets, it tells both ends of every connection with RST; a segment
+that still comes is thrown away and answered with RST too, and a new SYN makes a connection known again. Pure: bytes
+in, bytes out. Packets are IPv4; what is not TCP passes.
 """
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 FLOW_LIMIT = 4096
 """Connections that are remembered; the oldest is forgotten first, as in a real table."""
 
 _TCP = 6
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
+_HALF = 1 << 31  # sequence numbers wrap: less than half the circle ahead is later
 
-Flow = frozenset[bytes]
+End = bytes  # address and port, 6 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    source: End
+    target: End
+    sequence: int
+    acknowledged: int
+    flags: int
+    end: int  # the sequence number after its last byte
+
+    @staticmethod
+    def parse(packet: bytes) -> _Segment | None:
+        """None for what is not TCP, or too short for it."""
+        head = (packet[0] & 15) * 4 if packet else 0
+        if head < 20 or len(packet) < head + 20 or packet[9] != _TCP:
+            return None
+        sequence, acknowledged, offset, flags = struct.unpack_from("!IIBB", packet, head + 4)
+        payload = max(0, len(packet) - head - (offset >> 4) * 4)
+        return _Segment(
+            packet[12:16] + packet[head : head + 2],
+            packet[16:20] + packet[head + 2 : head + 4],
+            sequence,
+            acknowledged,
+            flags,
+            (sequence + payload + bool(flags & _SYN) + bool(flags & _FIN)) % (1 << 32),
+        )
 
 
 class ConnectionTable:
     def __init__(self) -> None:
-        self._known: dict[Flow, None] | None = None  # None: nothing was ever forgotten, everything passes
-
-    def forget(self) -> None:
-        """Forget every connection."""
-        self._known = {}
+        self._strict = False  # nothing was ever forgotten: everything passes
+        # For each connection, what each of its ends expects next.
+        self._flows: dict[frozenset[End], dict[End, int]] = {}
 
     def check(self, packet: bytes) -> bytes | None:
-        """None lets an IPv4 packet pass. Bytes mean: throw it away and send these to its sender (empty: nothing)."""
-        if self._known is None or len(packet) < 20 or packet[9] != _TCP:
+        """None lets a packet pass. Bytes mean: throw it away and send these to its sender (empty: nothing)."""
+        segment = _Segment.parse(packet)
+        if segment is None:
             return None
-        head = (packet[0] & 15) * 4
-        if len(packet) < head + 20:
+        flow = frozenset((segment.source, segment.target))
+        if not self._strict or (segment.flags & (_SYN | _ACK)) == _SYN:
+            while flow not in self._flows and len(self._flows) >= FLOW_LIMIT:
+                del self._flows[next(iter(self._flows))]
+            self._flows.setdefault(flow, {})
+        if flow in self._flows:
             return None
-        flow = frozenset((packet[12:16] + packet[head : head + 2], packet[16:20] + packet[head + 2 : head + 4]))
-        flags = packet[head + 13]
-        if flags & _SYN and not flags & _ACK:
-            while len(self._known) >= FLOW_LIMIT:
-                del self._known[next(iter(self._known))]
-            self._known[flow] = None
-        if flow in self._known:
-            return None
-        return b"" if flags & _RST else _reset_for(packet, head, flags)
+        if segment.flags & _RST:
+            return b""
+        if segment.flags & _ACK:
+            return _reset(segment.target, segment.source, segment.acknowledged)
+        return _reset(segment.target, segment.source, 0, segment.end)
+
+    def arrived(self, packet: bytes) -> None:
+        """A packet has reached its end of the connection."""
+        segment = _Segment.parse(packet)
+        if segment is None:
+            return
+        expected = self._flows.get(frozenset((segment.source, segment.target)))
+        if expected is not None and (segment.end - expected.get(segment.target, segment.end)) % (1 << 32) < _HALF:
+            expected[segment.target] = segment.end
+
+    def forget(self) -> list[bytes]:
+        """Forget every connection. The resets are for their ends; each has its receiver's address as destination."""
+        flows, self._flows, self._strict = self._flows, {}, True
+        answers = []
+        for flow, expected in flows.items():
+            for end, sequence in expected.items():
+                (other,) = flow - {end} or {end}
+                answers.append(_reset(other, end, sequence))
+        return answers
 
 
-def _reset_for(packet: bytes, head: int, flags: int) -> bytes:
-    """The RST that the sender of `packet` accepts: its sequence number is what that sender expects next."""
-    total, sequence, acknowledged = struct.unpack_from("!2xH", packet)[0], *struct.unpack_from("!II", packet, head + 4)
-    source, destination = packet[12:16], packet[16:20]
-    ports = packet[head + 2 : head + 4] + packet[head : head + 2]
-    if flags & _ACK:
-        numbers, answer = (acknowledged, 0), _RST
-    else:
-        payload = total - head - (packet[head + 12] >> 4) * 4
-        extra = payload + bool(flags & _SYN) + bool(flags & _FIN)
-        numbers, answer = (0, (sequence + extra) & 0xFFFFFFFF), _RST | _ACK
-    tcp = ports + struct.pack("!IIBBHHH", *numbers, 5 << 4, answer, 0, 0, 0)
-    pseudo = destination + source + struct.pack("!BBH", 0, _TCP, len(tcp))
-    tcp = tcp[:16] + _checksum(pseudo + tcp) + tcp[18:]
-    ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0x4000, 64, _TCP, 0) + destination + source
+def _reset(source: End, target: End, sequence: int, acknowledged: int | None = None) -> bytes:
+    """An IPv4 packet with RST from `source` to `target`, which accepts it if it expects just that number next."""
+    flags = _RST if acknowledged is None else _RST | _ACK
+    ports = source[4:] + target[4:]
+    tcp = ports + struct.pack("!IIBBHHH", sequence, acknowledged or 0, 5 << 4, flags, 0, 0, 0)
+    addresses = source[:4] + target[:4]
+    tcp = tcp[:16] + _checksum(addresses + struct.pack("!BBH", 0, _TCP, len(tcp)) + tcp) + tcp[18:]
+    ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0x4000, 64, _TCP, 0) + addresses
     return ip[:10] + _checksum(ip) + ip[12:] + tcp
 
 

@@ -144,6 +144,7 @@ class Net:
             board,
             hub_namespace=os.path.join(NAMESPACES, self.hub),
             board_namespace=os.path.join(NAMESPACES, end.namespace),
+            hub_address=HUB_ADDRESS,
             hub_device=f"es{number}",
             board_device="es0",
             profile=profile.to_dict(),
@@ -178,7 +179,9 @@ class Net:
         self._ask("cut", board, seconds=seconds)
 
     def reset(self, board: str) -> None:
-        """The carrier forgets all TCP connections: each ends with a reset at its next segment. The link stays up."""
+        """What is on its way is lost, and the carrier ends all TCP connections with a reset at both ends. New ones work
+        at once.
+        """
         self._ask("reset", board)
 
     def set_profile(self, board: str, profile: LinkProfile) -> None:

@@ -112,6 +112,10 @@ class Shaper:
         fits = not self._direction.rate or self.backlog(now) + length <= self._direction.queue
         return fits and self._in_flight + length <= IN_FLIGHT_LIMIT
 
+    def flush(self, now: float) -> None:
+        """What was queued is gone, and the wire is free: whoever held the packets has abandoned them."""
+        self._wire_free = self._last_due = now
+
     def backlog(self, now: float) -> float:
         """Bytes that wait for the wire or are on it."""
         return max(0.0, self._wire_free - now) * self._direction.rate / 8

@@ -20,6 +20,7 @@ import json
 import os
 import select
 import signal
+import socket
 import struct
 import time
 from collections import deque
@@ -72,16 +73,18 @@ class Pipe:
         else:
             self.shaper.delivered(len(packet))
 
-    def clear(self) -> None:
+    def clear(self, now: float) -> None:
         for _, packet in self.under_way:
             self.shaper.abandoned(len(packet))
         self.under_way.clear()
+        self.shaper.flush(now)
 
 
 @dataclass(slots=True)
 class Link:
     profile: LinkProfile
     hub: int
+    hub_address: bytes
     board: int
     down: Pipe
     up: Pipe
@@ -94,15 +97,13 @@ class Link:
         if answer is None:
             self.down.offer(packet, now)
         elif answer:
-            try:
-                os.write(self.hub, answer)
-            except OSError:  # the device is down: the hub hears nothing, as with a carrier that stays silent
-                pass
+            self._tell_hub(answer)
 
     def from_board(self, packet: bytes, now: float) -> None:
         """A packet that has crossed the link upwards. The carrier's answer crosses it back like any other packet."""
         answer = self.table.check(packet)
         if answer is None:
+            self.table.arrived(packet)
             self.up.hand_over(packet)
             return
         self.up.shaper.delivered(len(packet))
@@ -111,9 +112,10 @@ class Link:
 
     def move(self, now: float) -> None:
         if now >= self.next_reset:
-            self.table.forget()
+            self.reset(now)
             self.next_reset = now + self.profile.reset_every
         for packet in self.down.take(now):
+            self.table.arrived(packet)
             self.down.hand_over(packet)
         for packet in self.up.take(now):
             self.from_board(packet, now)
@@ -122,11 +124,27 @@ class Link:
         """The next time at which `move` has something to do."""
         return min([self.next_reset, *(pipe.under_way[0][0] for pipe in (self.down, self.up) if pipe.under_way)])
 
+    def reset(self, now: float) -> None:
+        """As when a modem changes its cell: queues are thrown away, and the carrier ends every connection both ways."""
+        self.down.clear(now)
+        self.up.clear(now)
+        for answer in self.table.forget():
+            if answer[16:20] == self.hub_address:
+                self._tell_hub(answer)
+            else:
+                self.down.offer(answer, now)
+
     def become(self, profile: LinkProfile, now: float) -> None:
         self.profile = profile
         self.down.shaper.change(profile.down, profile.outage)
         self.up.shaper.change(profile.up, profile.outage)
         self.next_reset = now + profile.reset_every if profile.reset_every else float("inf")
+
+    def _tell_hub(self, answer: bytes) -> None:
+        try:
+            os.write(self.hub, answer)
+        except OSError:  # the device is down: the hub hears nothing, as with a carrier that stays silent
+            pass
 
 
 class Emulator:
@@ -194,7 +212,7 @@ class Emulator:
         if operation == "change":
             return link.become(LinkProfile.from_dict(request["profile"]), now)
         if operation == "reset":
-            return link.table.forget()
+            return link.reset(now)
         if operation == "remove":
             return self._remove(name)
         for pipe in (link.down, link.up):
@@ -202,10 +220,10 @@ class Emulator:
                 pipe.shaper.plug()
             elif operation == "unplug":
                 pipe.shaper.unplug()
-                pipe.clear()
+                pipe.clear(now)
             elif operation == "cut":
                 pipe.shaper.cut(now + request["seconds"])
-                pipe.clear()
+                pipe.clear(now)
             else:
                 raise ValueError(f"unknown operation {operation!r}")
         return None
@@ -222,7 +240,7 @@ class Emulator:
             raise
         down = Pipe(Shaper(profile.down, profile.outage, f"{request['seed']}/down", now), board)
         up = Pipe(Shaper(profile.up, profile.outage, f"{request['seed']}/up", now), hub)
-        link = Link(profile, hub, board, down, up, ConnectionTable(), 0.0)
+        link = Link(profile, hub, socket.inet_aton(request["hub_address"]), board, down, up, ConnectionTable(), 0.0)
         link.become(profile, now)
         self._links[name] = link
         for descriptor in (hub, board):

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from edgesync.sim.nat import FLOW_LIMIT, ConnectionTable
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
+BOARD, HUB = socket.inet_aton("10.77.1.1"), socket.inet_aton("10.77.0.1")
 
 
 def segment(flags, *, port=1000, sequence=7, acknowledged=9, payload=b"", back=False):
-    ends = [(socket.inet_aton("10.77.1.1"), port), (socket.inet_aton("10.77.0.1"), 8883)]
+    ends = [(BOARD, port), (HUB, 8883)]
     (source, sport), (destination, dport) = ends[::-1] if back else ends
     tcp = struct.pack("!HHIIBBHHH", sport, dport, sequence, acknowledged, 5 << 4, flags, 100, 0, 0) + payload
     return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, 6, 0) + source + destination + tcp
@@ -27,11 +28,31 @@ def checksum_is_right(data):
     return total == 0xFFFF
 
 
-@given(st.binary(max_size=200))
-def test_no_bytes_break_the_table(packet):
+@given(st.lists(st.binary(max_size=80) | st.builds(segment, st.integers(0, 255))))
+def test_no_bytes_break_the_table(packets):
     table = ConnectionTable()
+    for packet in packets:
+        table.check(packet)
+        table.arrived(packet)
     table.forget()
-    table.check(packet)
+    for packet in packets:
+        table.check(packet)
+        table.arrived(packet)
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.binary(max_size=20), min_size=1, max_size=8))
+def test_the_reset_for_an_end_has_the_number_that_it_expects_whatever_the_order_of_its_segments(start, texts):
+    table = ConnectionTable()
+    segments, sequence = [], start
+    for text in texts:
+        segments.append(segment(ACK, sequence=sequence, payload=text))
+        sequence = (sequence + len(text)) % 2**32
+    for packet in [*segments, *segments[::-1]]:
+        assert table.check(packet) is None
+        table.arrived(packet)
+    (answer,) = table.forget()
+    assert answer[16:20] == HUB
+    assert struct.unpack_from("!HHI", answer, 20) == (1000, 8883, sequence)
 
 
 def test_everything_passes_until_something_was_forgotten():
@@ -39,11 +60,22 @@ def test_everything_passes_until_something_was_forgotten():
     assert table.check(segment(ACK, payload=b"x")) is None
 
 
+def test_forgetting_tells_both_ends_with_a_reset_each():
+    table = ConnectionTable()
+    for packet in (segment(ACK, sequence=500, payload=b"abcd"), segment(ACK, sequence=900, back=True)):
+        assert table.check(packet) is None
+        table.arrived(packet)
+    answers = sorted(table.forget())
+    assert {a[16:20] for a in answers} == {BOARD, HUB}
+    assert {struct.unpack_from("!IIBB", a, 24) for a in answers} == {(504, 0, 5 << 4, RST), (900, 0, 5 << 4, RST)}
+    assert table.forget() == []
+
+
 def test_a_forgotten_connection_is_answered_with_the_reset_that_its_sender_expects():
     table = ConnectionTable()
     table.forget()
     answer = table.check(segment(ACK, sequence=500, acknowledged=77, payload=b"abcd"))
-    assert answer[12:20] == socket.inet_aton("10.77.0.1") + socket.inet_aton("10.77.1.1")
+    assert answer[12:20] == HUB + BOARD
     assert struct.unpack_from("!HHIIBB", answer, 20) == (8883, 1000, 77, 0, 5 << 4, RST)
     assert checksum_is_right(answer[:20])
     assert checksum_is_right(answer[12:20] + struct.pack("!HH", 6, len(answer) - 20) + answer[20:])

@@ -126,6 +126,16 @@ def test_an_unplugged_link_drops_everything_until_it_is_plugged_in():
     assert [shaper.offer(100, t) for t in (4.9, 5.0)] == [Drop.CUT, 5.0]
 
 
+def test_a_flushed_link_is_free_at_once():
+    shaper = Shaper(Direction(8_000, delay=0.1))
+    assert shaper.offer(1000, 0.0) == pytest.approx(1.1)
+    shaper.abandoned(1000)
+    shaper.flush(0.5)
+    assert shaper.backlog(0.5) == 0
+    assert shaper.offer(1000, 0.5) == pytest.approx(1.6)
+    assert shaper.counters().cut == Tally(1, 1000)
+
+
 def test_a_changed_link_keeps_the_order_of_what_is_on_its_way():
     shaper = Shaper(Direction(0, delay=5.0))
     assert shaper.offer(100, 0.0) == 5.0
