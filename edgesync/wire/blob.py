@@ -88,6 +88,13 @@ def build(pieces: Iterable[bytes], length: int, block: int = BLOCK) -> tuple[Blo
     return BlobIndex(length, PIECE, block, tuple(short_hash(leaf) for leaf in leaves)), leaves
 
 
+def index_size(data: bytes) -> int:
+    """Bytes that an index takes at the beginning of `data`, by its own count of leaves; checked by `parse_index`."""
+    if len(data) < _HEAD.size:
+        return len(data)
+    return min(INDEX_LIMIT, _HEAD.size + HASH * int(_HEAD.unpack_from(data)[4]))
+
+
 def parse_index(blob: BlobId, data: bytes) -> BlobIndex:
     """The index of `blob`.
 

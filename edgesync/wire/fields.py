@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +11,14 @@ from edgesync.wire.errors import MalformedMessageError
 INTEGER_LIMIT = 1 << 53
 """Past this, JSON readers of other languages disagree."""
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""JSON can say them, but neither UTF-8 nor a database can hold them."""
+
 
 def text(source: Mapping[str, Any], key: str, limit: int = 200, default: str | None = None) -> str:
     value = source.get(key, default)
-    if not isinstance(value, str) or len(value) > limit:
-        raise _wrong(key, value, f"text of at most {limit} characters")
+    if not isinstance(value, str) or len(value) > limit or _UNSTORABLE.search(value):
+        raise _wrong(key, value, f"text of at most {limit} characters, without NUL or half a surrogate pair")
     return value
 
 
@@ -27,8 +31,8 @@ def integer(source: Mapping[str, Any], key: str, default: int | None = None) -> 
 
 def mapping(source: Mapping[str, Any], key: str, limit: int = 64) -> Mapping[str, Any]:
     value = source.get(key, {})
-    if not isinstance(value, dict) or len(value) > limit:
-        raise _wrong(key, value, f"an object of at most {limit} members")
+    if not isinstance(value, dict) or len(value) > limit or any(_UNSTORABLE.search(name) for name in value):
+        raise _wrong(key, value, f"an object of at most {limit} members with storable names")
     return value
 
 

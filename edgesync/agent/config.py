@@ -1,0 +1,109 @@
+"""The agent's configuration: one TOML file a board, read strictly. Paths in it are relative to the file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgesync.host.files import read_limited
+from edgesync.host.mqtt import Tls
+from edgesync.wire.errors import ConfigError, MalformedMessageError
+from edgesync.wire.ids import DeviceId, parse_device
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FILE_LIMIT = 64 * 1024
+"""Bytes of agent.toml."""
+KEEPALIVE = 60
+"""Seconds: more than four times what a block takes at 9.6 kbit/s. Slower links want more."""
+
+_TABLES: Mapping[str, Mapping[str, type]] = {
+    "": {"device": str, "type": str, "state": str},
+    "broker": {"host": str, "port": int, "ca": str, "cert": str, "key": str, "keepalive": int},
+    "trust": {"root": str, "key": str},
+    "board": {"root": str},
+}
+_OPTIONAL = {"broker.ca", "broker.cert", "broker.key", "broker.keepalive"}
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """What one board's agent needs to know.
+
+    `state` is the directory that outlives the slots; `board_root` what the boot backend works on. `tls` is None only
+    for a broker on a test bench: the broker then cannot tell who is who.
+    """
+
+    device: DeviceId
+    board_type: str
+    state: str
+    host: str
+    port: int
+    tls: Tls | None
+    keepalive: int
+    trust_root: str
+    report_key: str
+    board_root: str
+
+
+def load(path: str) -> AgentConfig:
+    """Raises ConfigError that names file, key, what was found and what was expected."""
+    try:
+        top = tomllib.loads(read_limited(path, FILE_LIMIT).decode())
+    except ValueError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    _check(path, top)
+    place = os.path.dirname(os.path.abspath(path))
+
+    def beside(text: str) -> str:
+        return os.path.join(place, text)
+
+    try:
+        device = parse_device(top["device"])
+    except MalformedMessageError as error:
+        raise ConfigError(f"{path}: key device: {error}") from error
+    broker = top["broker"]
+    given = [name for name in ("ca", "cert", "key") if name in broker]
+    if len(given) not in (0, 3):
+        raise ConfigError(f"{path}: table broker: found only {', '.join(given)}, expected ca, cert and key or none")
+    return AgentConfig(
+        device=device,
+        board_type=top["type"],
+        state=beside(top["state"]),
+        host=broker["host"],
+        port=_within(path, "broker.port", broker["port"], range(1, 65536), "port"),
+        tls=Tls(*(beside(broker[name]) for name in given)) if given else None,
+        keepalive=_within(path, "broker.keepalive", broker.get("keepalive", KEEPALIVE), range(5, 3601), "seconds"),
+        trust_root=beside(top["trust"]["root"]),
+        report_key=beside(top["trust"]["key"]),
+        board_root=beside(top["board"]["root"]),
+    )
+
+
+def _check(path: str, top: Mapping[str, Any]) -> None:
+    for table, keys in _TABLES.items():
+        values = top if not table else top.get(table)
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: table [{table}] is missing")
+        prefix = f"{table}." if table else ""
+        known = {*keys, *(_TABLES if not table else ())}
+        for key in values.keys() - known:
+            raise ConfigError(f"{path}: unknown key {prefix}{key}, expected {', '.join(sorted(known - {''}))}")
+        for key, kind in keys.items():
+            if key not in values and prefix + key in _OPTIONAL:
+                continue
+            if type(values.get(key)) is not kind:
+                expected = "text" if kind is str else "a whole number"
+                raise ConfigError(f"{path}: key {prefix}{key}: found {values.get(key)!r}, expected {expected}")
+
+
+def _within(path: str, key: str, value: int, allowed: range, unit: str) -> int:
+    if value not in allowed:
+        raise ConfigError(f"{path}: key {key}: found {value}, expected {allowed[0]} to {allowed[-1]} ({unit})")
+    return value

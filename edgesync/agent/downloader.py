@@ -1,0 +1,195 @@
+"""Drives one `Fetch` at a time: subscriptions to the link, pieces to the disk, and what the machine must know.
+
+When the broker starves us and the signed source names a URL, the missing pieces come from there by HTTP Range, checked
+by the same hashes; the subscriptions stay, and whichever answers first wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from edgesync.agent import fetch as protocol
+from edgesync.agent import machine, ranges
+from edgesync.agent.fetch import Fetch
+from edgesync.agent.ledger import Ledger
+from edgesync.agent.staging import Staging, parse_stored, stored_limit
+from edgesync.host.clock import Clock
+from edgesync.host.mqtt import MqttLink
+from edgesync.wire.errors import EdgesyncError
+from edgesync.wire.ids import BlobId
+from edgesync.wire.messages import Source
+from edgesync.wire.topics import Topic
+
+TICK = 1.0
+"""Seconds between two looks at the silence timer."""
+HTTP_FIRST, HTTP_LIMIT = 30.0, 3600.0
+"""Seconds between two tries of an HTTP source that failed: doubled each time up to the limit."""
+
+log = logging.getLogger("edgesync.fetch")
+
+Emit = Callable[[machine.Event], None]
+
+
+class Downloader:
+    """`emit` takes the machine's events; `done` and `total` are bytes of the current blob."""
+
+    def __init__(
+        self, fleet: str, link: MqttLink, *, staging: Staging, ledger: Ledger, clock: Clock, emit: Emit
+    ) -> None:
+        self._fleet, self._link, self._staging, self._ledger = fleet, link, staging, ledger
+        self._clock, self._emit = clock, emit
+        self._fetch: Fetch | None = None
+        self._source: Source | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._http: asyncio.Task[None] | None = None
+        self._connected = False
+        self._counted = (0, 0, 0)
+
+    @property
+    def done(self) -> int:
+        return self._fetch.done if self._fetch else 0
+
+    @property
+    def total(self) -> int:
+        return self._source.length if self._source else 0
+
+    def start(self, source: Source) -> None:
+        """Fetch this blob; the same one again only asks the broker anew."""
+        if self._source and self._source.blob == source.blob and self._fetch and self._task and not self._task.done():
+            self._source = source
+            if self._connected:
+                self._do(self._fetch.connected(self._clock.monotonic()))
+            return
+        self.stop()
+        self._source = source
+        self._task = asyncio.get_running_loop().create_task(self._run(source), name="fetch")
+
+    def stop(self) -> None:
+        for task in (self._task, self._http):
+            if task:
+                task.cancel()
+        self._task = self._http = None
+        if self._fetch:
+            self._do(self._fetch.stop())
+        self._fetch = self._source = None
+
+    def stop_unless(self, blob: BlobId | None) -> None:
+        """Stop the fetch of any other blob."""
+        if self._source and self._source.blob != blob:
+            self.stop()
+
+    def link_up(self) -> None:
+        self._connected = True
+        if self._fetch:
+            self._do(self._fetch.connected(self._clock.monotonic()))
+
+    def link_down(self) -> None:
+        self._connected = False
+        if self._fetch:
+            self._fetch.disconnected()
+
+    def received(self, topic: Topic, payload: bytes) -> None:
+        """A message on a topic of blobs."""
+        if self._fetch is None or topic.blob != self._fetch.blob:
+            self._ledger.add(refetched=len(payload))  # it was on its way when the fetch was stopped
+            return
+        self._do(self._fetch.received(topic, payload, self._clock.monotonic()))
+        self._count()
+
+    async def _run(self, source: Source) -> None:
+        """One fetch, from what is on the disk to the last piece."""
+        try:
+            staged = await asyncio.to_thread(self._staging.open, source.blob, source.length)
+        except EdgesyncError as error:
+            self._emit(machine.FetchFailed(source.blob, error))
+            return
+        self._fetch = Fetch(
+            self._fleet, source.blob, source.length, index=staged.index, leaves=staged.leaves, have=staged.have
+        )
+        self._counted = (0, 0, self._fetch.done)
+        log.info("fetch blob=%s bytes=%d have=%d", source.blob, source.length, self._fetch.done)
+        if self._fetch.complete:
+            self._emit(machine.Fetched(source.blob))
+            return
+        if self._connected:
+            self._do(self._fetch.connected(self._clock.monotonic()))
+        while not self._fetch.complete:
+            await asyncio.sleep(TICK)
+            self._do(self._fetch.tick(self._clock.monotonic(), self._link.traffic[0]))
+
+    async def _run_http(self, fetch: Fetch, source: Source) -> None:
+        """What the broker did not give, from the HTTP source, until the fetch is complete or stopped."""
+        log.info("fetch blob=%s from %s", source.blob, source.url)
+        wait = HTTP_FIRST
+        while not fetch.complete:
+            try:
+                if fetch.index is None or len(fetch.leaves) < len(fetch.index.leaves):
+                    stored = await ranges.read_index(source.url, source.blob, stored_limit(source.length))
+                    index, leaves = parse_stored(source.blob, stored)
+                    self._do(fetch.take_index(index.encode(), leaves.values()))
+                for number in fetch.missing():
+                    assert fetch.index is not None
+                    offset, size = number * fetch.index.piece, fetch.index.piece_length(number)
+                    data = await ranges.read(source.url, source.blob, offset, size)
+                    self._do(fetch.take_piece(number, data, self._clock.monotonic()))
+                    self._count()
+            except EdgesyncError as error:
+                log.warning("%s: %s", error.name, error)
+                self._emit(machine.Noticed(error))
+            if not fetch.complete:
+                await asyncio.sleep(wait)
+                wait = min(HTTP_LIMIT, 2 * wait)
+
+    def _do(self, actions: Iterable[protocol.Action]) -> None:
+        """Perform what the fetch asks for; a disk that fails ends it."""
+        fetch, source = self._fetch, self._source
+        if fetch is None or source is None:
+            return
+        try:
+            for action in actions:
+                self._perform(action, fetch, source)
+        except EdgesyncError as error:
+            log.warning("fetch stopped: %s: %s", error.name, error)
+            self.stop()
+            self._emit(machine.FetchFailed(source.blob, error))
+            return
+        if fetch.complete and self._fetch is fetch:
+            self._count()
+            self._emit(machine.Fetched(source.blob))
+
+    def _perform(self, action: protocol.Action, fetch: Fetch, source: Source) -> None:
+        match action:
+            case protocol.Subscribe(filters):
+                self._link.subscribe(*filters)
+            case protocol.Unsubscribe(filters):
+                self._link.unsubscribe(*filters)
+            case protocol.KeepIndex(index, leaves):
+                self._staging.keep_index(source.blob, index, leaves)
+            case protocol.KeepPiece(offset, data):
+                self._staging.keep_piece(source.blob, offset, data)
+            case protocol.Starved(error):
+                log.warning("%s: %s", error.name, error)
+                self._emit(machine.FetchStarved(source.blob, error))
+                if source.url and (self._http is None or self._http.done()):
+                    self._http = asyncio.get_running_loop().create_task(self._run_http(fetch, source), name="http")
+            case protocol.Flowing():
+                self._emit(machine.FetchFlows(source.blob))
+            case protocol.Refused(error):
+                log.warning("%s: %s", error.name, error)
+                self._emit(machine.Noticed(error))
+            case protocol.Withdrawn(error):
+                raise error
+
+    def _count(self) -> None:
+        """Write what has arrived since the last call to the ledger."""
+        if self._fetch is None:
+            return
+        arrived, metadata, kept = self._fetch.arrived, self._fetch.metadata, self._fetch.done
+        was_arrived, was_metadata, was_kept = self._counted
+        blob = kept - was_kept
+        # Blocks of open pieces count as refetched until their piece is kept: a kill makes that true.
+        self._ledger.add(blob=blob, refetched=arrived - was_arrived - blob, metadata=metadata - was_metadata)
+        self._counted = (arrived, metadata, kept)
+        self._ledger.save()

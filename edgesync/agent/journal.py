@@ -1,0 +1,106 @@
+"""What a board remembers over any crash: one file, replaced as a whole.
+
+`format` is the file's version. A journal that cannot be read is put aside and never overwritten: the board starts anew
+from the evidence in its slots, and says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields as dataclass_fields
+from typing import Any
+
+from edgesync.agent.machine import State
+from edgesync.host.files import read_limited, storage_errors, write_atomic
+from edgesync.wire import codec, fields
+from edgesync.wire.errors import EdgesyncError, MalformedMessageError, StorageError, UnknownFormatError
+from edgesync.wire.ids import parse_blob, parse_digest
+from edgesync.wire.messages import Desired, ErrorReport, Phase, Target
+
+FORMAT = 1
+FILE_LIMIT = 64 * 1024
+"""Bytes; a journal is a few KiB."""
+
+
+class Journal:
+    """The file `journal.json` in the state directory.
+
+    `counter` numbers the reports; `time` is the newest trusted moment (seconds since 1970). `damage` is the error of a
+    journal that could not be read, or None.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._path = os.path.join(directory, "journal.json")
+        self.state = State()
+        self.counter = 0
+        self.time = 0
+        self.damage: EdgesyncError | None = None
+        with storage_errors(directory):
+            os.makedirs(directory, exist_ok=True)
+        if os.path.exists(self._path):
+            self._load()
+
+    def save(self) -> None:
+        """Raises DiskFullError or StorageError; the old journal then stays."""
+        value = {
+            "format": FORMAT,
+            "counter": self.counter,
+            "time": self.time,
+            "state": state_to_dict(self.state),
+        }
+        write_atomic(self._path, codec.canonical(value), 0o600)
+
+    def _load(self) -> None:
+        try:
+            value = codec.parse_object(read_limited(self._path, FILE_LIMIT))
+            if value.get("format") != FORMAT:
+                raise UnknownFormatError(f"{self._path}: format {value.get('format')!r}, expected {FORMAT}")
+            self.counter = fields.integer(value, "counter")
+            self.time = fields.integer(value, "time")
+            self.state = state_from_dict(fields.mapping(value, "state"))
+        except EdgesyncError as error:
+            aside = f"{self._path}.unreadable"
+            with storage_errors(self._path):
+                os.replace(self._path, aside)
+            self.damage = StorageError(f"journal put aside as {aside}: {error}")
+
+
+def state_to_dict(state: State) -> dict[str, Any]:
+    plain = {
+        field.name: getattr(state, field.name)
+        for field in dataclass_fields(State)
+        if field.name not in ("phase", "desired", "trial", "error", "images")
+    }
+    return {
+        **plain,
+        "phase": state.phase.value,
+        "images": dict(state.images),
+        "trial": [target.to_dict() for target in state.trial],
+        "desired": state.desired.to_dict() if state.desired else {},
+        "error": state.error.to_dict() if state.error else {},
+    }
+
+
+def state_from_dict(value: Mapping[str, Any]) -> State:
+    """Raises MalformedMessageError for anything that `state_to_dict` cannot have written."""
+    phase = fields.text(value, "phase")
+    if phase not in {p.value for p in Phase}:
+        raise MalformedMessageError(f"field 'phase': found {phase!r}")
+    desired, error = fields.mapping(value, "desired"), fields.mapping(value, "error")
+    return State(
+        phase=Phase(phase),
+        desired=Desired.from_dict(desired) if desired else None,
+        boot_id=fields.text(value, "boot_id"),
+        slot=fields.text(value, "slot"),
+        confirmed=value.get("confirmed") is True,
+        images={str(k): parse_digest(v) for k, v in fields.mapping(value, "images").items()},
+        ready=tuple(str(c) for c in fields.array(value, "ready")),
+        trial=tuple(Target.from_dict(t) for t in fields.array(value, "trial")),
+        suspects=tuple(parse_digest(d) for d in fields.array(value, "suspects")),
+        quarantine=tuple(parse_digest(d) for d in fields.array(value, "quarantine")),
+        retry=fields.integer(value, "retry"),
+        attempts=fields.integer(value, "attempts"),
+        error=ErrorReport.from_dict(error) if error else None,
+        missing=tuple(parse_blob(b) for b in fields.array(value, "missing")),
+    )

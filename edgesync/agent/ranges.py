@@ -1,0 +1,54 @@
+"""The last resort: a blob by HTTP Range from any static server, `<url>/<blob>` and `<url>/<blob>.index`.
+
+Nothing from here is trusted: index, leaves and pieces are checked by the same hashes as what the broker sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+from edgesync.wire.errors import BlobMissingError, LinkError
+from edgesync.wire.ids import BlobId
+
+TIMEOUT = 60.0
+"""Seconds that a server may stay silent."""
+
+
+async def read(url: str, blob: BlobId, start: int, length: int) -> bytes:
+    """`length` bytes of a blob from `start`. Raises LinkError for a server that cannot be reached or breaks off,
+    BlobMissingError for one that has not got them.
+    """
+    return await asyncio.to_thread(_get, f"{url.rstrip('/')}/{blob}", length, start)
+
+
+async def read_index(url: str, blob: BlobId, limit: int) -> bytes:
+    """Index and leaves, at most `limit` bytes. Raises as `read` does."""
+    return await asyncio.to_thread(_get, f"{url.rstrip('/')}/{blob}.index", limit, None)
+
+
+def _get(url: str, length: int, start: int | None) -> bytes:
+    # Imported here because a board whose broker works never needs it, and it weighs 2 MiB of memory.
+    import http.client  # noqa: PLC0415
+
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BlobMissingError(f"{url}: not an HTTP address")
+    secure = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = kind(parts.hostname, parts.port, timeout=TIMEOUT)
+    try:
+        ranged = {} if start is None else {"Range": f"bytes={start}-{start + length - 1}"}
+        connection.request("GET", parts.path, headers=ranged)
+        answer = connection.getresponse()
+        # A server that does not know ranges would send everything: that is refused before a byte of it is read.
+        if answer.status != (200 if start is None else 206):
+            raise BlobMissingError(f"{url}: HTTP status {answer.status}")
+        data = answer.read(length + 1)
+    except (OSError, http.client.HTTPException) as error:
+        raise LinkError(f"{url}: {error}") from error
+    finally:
+        connection.close()
+    if len(data) > length or (start is not None and len(data) != length):
+        raise LinkError(f"{url}: {len(data)} bytes came, {length} were asked for")
+    return data

@@ -1,0 +1,356 @@
+"""The board's agent: feeds the machine with events, persists each new state, then performs its effects.
+
+The only module that knows several stages. Everything runs in one event loop; what could block it runs in a worker
+process (verify, sign, apply) or in a thread (hashing a slot).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections.abc import Coroutine
+from typing import Any
+
+import edgesync
+from edgesync.agent import machine
+from edgesync.agent.applier import Applier
+from edgesync.agent.config import AgentConfig
+from edgesync.agent.downloader import Downloader
+from edgesync.agent.journal import Journal
+from edgesync.agent.ledger import Ledger
+from edgesync.agent.machine import Event
+from edgesync.agent.reporter import Reporter
+from edgesync.agent.staging import Staging
+from edgesync.boards.backend import BootBackend
+from edgesync.host.clock import SystemClock, TrustedTime
+from edgesync.host.mqtt import Down, LinkOptions, Message, MqttLink, Up, Will
+from edgesync.trust import request as trust
+from edgesync.wire import codec, topics
+from edgesync.wire.errors import (
+    ClockJumpedError,
+    EdgesyncError,
+    LinkError,
+    MessageTooLargeError,
+    ProbeFailedError,
+    StaleMessageError,
+)
+from edgesync.wire.ids import Digest, digest_of, fleet_of
+from edgesync.wire.messages import ErrorReport, Phase, Reported
+
+EVENTS = 256
+"""Events that wait for the machine; each comes from a stage that runs once at a time, so there are never many."""
+GOODBYE = 30.0
+"""Seconds that a reboot waits for the report before it: silence after an activation counts as loss."""
+CLOCK_JUMP = 60
+"""Seconds backwards that are told; less is NTP at work."""
+CLOCK_EVERY = 10.0
+FORGED_WAIT, FORGED_LIMIT = 1.0, 300.0
+"""Seconds between the checks of messages while they are refused: a flood costs one worker in five minutes."""
+SAVE_TRIES, SAVE_WAIT = 360, 10.0
+"""Tries to save the state, and seconds between them: an hour for a full disk, then the service manager's turn."""
+_CHUNK = 1 << 20
+
+log = logging.getLogger("edgesync.agent")
+
+
+class AgentService:
+    """One board's agent. `run` until cancelled."""
+
+    def __init__(self, config: AgentConfig, backend: BootBackend, confirm_seconds: float) -> None:
+        self._config, self._backend, self._confirm_seconds = config, backend, confirm_seconds
+        self._fleet = fleet_of(config.device)
+        self._clock = SystemClock()
+        self._journal = Journal(config.state)
+        self._time = TrustedTime(self._clock, self._journal.time)
+        self._ledger = Ledger(config.state)
+        self._link = MqttLink(
+            LinkOptions(
+                config.host,
+                config.port,
+                config.device,
+                tls=config.tls,
+                will=Will(topics.up(self._fleet, config.device), b"0"),
+                keepalive=config.keepalive,
+            )
+        )
+        self._events: asyncio.Queue[Event] = asyncio.Queue(EVENTS)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake: asyncio.TimerHandle | None = None
+        staging = Staging(config.state)
+        self._staging = staging
+        self._downloader = Downloader(
+            self._fleet, self._link, staging=staging, ledger=self._ledger, clock=self._clock, emit=self._emit
+        )
+        self._applier = Applier(backend, staging, self._emit)
+        self._reporter = Reporter(self._link, config.report_key, self._compose, self._reported)
+        self._offered: bytes | None = None  # the newest desired that is not checked yet
+        self._offer = asyncio.Event()
+        self._accepted = Digest("")  # of the message that was checked last
+
+    async def run(self) -> None:
+        """Boot, then serve. Raises StorageError if the slot or the journal cannot be read or written."""
+        await self._boot()
+        self._link.start()
+        services = (self._listen(), self._check_offers(), self._reporter.run(), self._watch(), self._decide())
+        try:
+            await asyncio.gather(*(self._spawn(service) for service in services))
+        finally:
+            await self._stop()
+
+    # --- deciding -----------------------------------------------------------------------------------------------
+
+    def _emit(self, event: Event) -> None:
+        self._events.put_nowait(event)
+
+    async def _boot(self) -> None:
+        evidence = self._backend.evidence()
+        images = {
+            name: await asyncio.to_thread(self._digest, evidence.slot, name)
+            for name in self._backend.components(evidence.slot)
+        }
+        log.info("booted slot=%s trial=%s boot_id=%s", evidence.slot, evidence.trial, evidence.boot_id)
+        self._emit(
+            machine.Booted(evidence.boot_id, evidence.slot, evidence.trial, bool(evidence.fell_back), images),
+        )
+        if self._journal.damage:
+            self._emit(machine.Noticed(self._journal.damage))
+
+    def _digest(self, slot: str, component: str) -> Digest:
+        fd = self._backend.open_component(slot, component)
+        try:
+            sha256 = hashlib.sha256()
+            while chunk := os.read(fd, _CHUNK):
+                sha256.update(chunk)
+        finally:
+            os.close(fd)
+        return Digest(sha256.hexdigest())
+
+    async def _decide(self) -> None:
+        while True:
+            event = await self._events.get()
+            before = self._journal.state
+            state, effects = machine.step(before, event)
+            if state != before:
+                self._journal.state = state
+                await self._persist()
+            if state.phase is not before.phase:
+                log.info("phase %s > %s", before.phase.value, state.phase.value)
+            if state.desired:
+                self._ledger.begin(state.desired.rollout)
+            for effect in effects:
+                self._perform(effect)
+
+    async def _persist(self) -> None:
+        """The new state on the disk. A disk that is full is waited for: to go on without would be to forget."""
+        for attempt in range(SAVE_TRIES):
+            self._journal.time = self._time.now()
+            try:
+                self._journal.save()
+            except EdgesyncError as error:
+                log.warning("state not saved: %s: %s", error.name, error)
+                if attempt == SAVE_TRIES - 1:
+                    raise
+                await asyncio.sleep(SAVE_WAIT)
+            else:
+                return
+
+    def _perform(self, effect: machine.Effect) -> None:
+        match effect:
+            case machine.Fetch(source):
+                self._downloader.start(source)
+            case machine.Stop():
+                self._downloader.stop()
+                self._applier.stop()
+            case machine.Forget(keep):
+                self._downloader.stop_unless(keep)
+                self._staging.forget(keep)
+            case machine.Apply(target):
+                self._applier.start(target)
+            case machine.Activate():
+                self._spawn(self._reboot(activate=True))
+            case machine.Reboot():
+                self._spawn(self._reboot(activate=False))
+            case machine.MarkGood():
+                self._backend.mark_good()
+            case machine.Probe():
+                self._spawn(self._probe())
+            case machine.Report():
+                self._reporter.request()
+            case machine.WakeAfter(seconds):
+                if self._wake:
+                    self._wake.cancel()
+                self._wake = asyncio.get_running_loop().call_later(seconds, self._emit, machine.Woken())
+
+    async def _reboot(self, *, activate: bool) -> None:
+        await self._reporter.settled(GOODBYE)
+        try:
+            if activate:
+                self._backend.activate()
+            self._backend.reboot()
+        except EdgesyncError as error:
+            log.warning("reboot failed: %s: %s", error.name, error)
+            self._emit(machine.ActivateFailed(error))
+
+    async def _probe(self) -> None:
+        """Healthy is: storage, keys, workers, the network and the broker together carried one report."""
+        if await self._reporter.settled(self._confirm_seconds):
+            self._emit(machine.ProbePassed())
+        else:
+            seconds = self._confirm_seconds
+            error = ProbeFailedError(
+                f"slot {self._journal.state.slot}: no report reached the broker in {seconds:.0f} s"
+            )
+            log.warning("%s", error)
+            self._emit(machine.ProbeFailed(error))
+
+    # --- the link -----------------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        while True:
+            match await self._link.next():
+                case Up():
+                    log.info("connected to %s:%d", self._config.host, self._config.port)
+                    self._link.subscribe(topics.desired(self._fleet, self._config.device), qos=1)
+                    self._spawn(self._say_up())
+                    self._downloader.link_up()
+                    self._reporter.link_up()
+                case Down(reason):
+                    log.info("not connected: %s", reason)
+                    self._downloader.link_down()
+                    self._reporter.link_down()
+                case Message(topic, payload):
+                    self._received(topic, payload)
+
+    def _received(self, name: str, payload: bytes) -> None:
+        try:
+            topic = topics.parse(name)
+        except EdgesyncError as error:
+            self._refuse(error)
+            return
+        if topic.blob:
+            self._downloader.received(topic, payload)
+        elif topic.kind == "desired" and topic.device == self._config.device:
+            self._ledger.add(metadata=len(payload))
+            if not payload:
+                self._emit(machine.Cleared())
+            elif len(payload) > codec.PACKED_LIMIT:
+                self._refuse(MessageTooLargeError(f"{name}: {len(payload)} bytes, at most {codec.PACKED_LIMIT}"))
+            else:
+                self._offered = payload
+                self._offer.set()
+
+    def _refuse(self, error: EdgesyncError) -> None:
+        log.warning("refused: %s: %s", error.name, error)
+        self._emit(machine.Noticed(error))
+
+    async def _check_offers(self) -> None:
+        """One desired at a time through the verify worker, the newest only, and ever slower while they are refused."""
+        wait = FORGED_WAIT
+        while True:
+            await self._offer.wait()
+            self._offer.clear()
+            packed, self._offered = self._offered, None
+            if packed is None or digest_of(packed) == self._accepted:
+                continue
+            desired = self._journal.state.desired
+            try:
+                wanted = await trust.verify(
+                    packed,
+                    root_path=self._config.trust_root,
+                    device=self._config.device,
+                    floor=desired.version if desired else 0,
+                    now=self._time.now(),
+                )
+            except EdgesyncError as error:
+                self._refuse(error)
+                await asyncio.sleep(wait)
+                wait = min(FORGED_LIMIT, 2 * wait)
+                if error.heals and self._offered is None:  # the worker's fault, not the message's
+                    self._offered = packed
+                    self._offer.set()
+            else:
+                wait = FORGED_WAIT
+                self._accepted = digest_of(packed)
+                if desired and wanted.version == desired.version and wanted != desired:
+                    self._refuse(StaleMessageError(f"desired version {wanted.version} came with two contents"))
+                else:
+                    self._emit(machine.Wanted(wanted))
+
+    async def _say_up(self) -> None:
+        try:
+            await self._link.deliver(topics.up(self._fleet, self._config.device), b"1")
+        except LinkError:
+            pass  # the next connection says it again
+
+    # --- telling ------------------------------------------------------------------------------------------------
+
+    def _compose(self) -> Reported:
+        """The report of this moment. Its counter grows even where it cannot be saved: it is never below the time."""
+        state = self._journal.state
+        error = state.error
+        self._journal.time = self._time.now()
+        self._journal.counter = max(self._journal.counter + 1, self._journal.time)
+        try:
+            self._journal.save()
+        except EdgesyncError as failure:
+            log.warning("counter not saved: %s: %s", failure.name, failure)
+            error = ErrorReport.of(failure)
+        self._ledger.tcp(self._link.traffic)
+        fetching = state.phase in (Phase.FETCHING, Phase.WAITING)
+        return Reported(
+            device=self._config.device,
+            counter=self._journal.counter,
+            boot_id=state.boot_id,
+            slot=state.slot,
+            confirmed=state.confirmed,
+            images=state.images,
+            phase=state.phase,
+            version=state.desired.version if state.desired else 0,
+            rollout=state.desired.rollout if state.desired else "",
+            done=self._downloader.done if fetching else 0,
+            total=self._downloader.total if fetching else 0,
+            error=error,
+            missing=state.missing,
+            quarantine=state.quarantine,
+            traffic=self._ledger.traffic,
+            agent=edgesync.__version__,
+            time=self._journal.time,
+        )
+
+    def _reported(self, size: int) -> None:
+        self._ledger.add(reported=size)
+        self._ledger.save()
+
+    async def _watch(self) -> None:
+        """Progress becomes reports, and a clock that runs backwards is told."""
+        checked = 0.0
+        while True:
+            await asyncio.sleep(1.0)
+            now = self._clock.monotonic()
+            if self._journal.state.phase is Phase.FETCHING:
+                self._reporter.progress(self._downloader.done, self._downloader.total, now)
+            if now - checked >= CLOCK_EVERY:
+                checked = now
+                trusted = self._time.now()
+                if self._time.jumped >= CLOCK_JUMP:
+                    self._refuse(ClockJumpedError(f"back by {self._time.jumped} s; trusted time stays at {trusted}"))
+
+    # --- ending -------------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _stop(self) -> None:
+        self._downloader.stop()
+        self._applier.stop()
+        self._ledger.tcp(self._link.traffic)
+        self._ledger.save()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._link.stop()

@@ -1,0 +1,135 @@
+"""Blobs on disk while they are fetched: verified pieces in a file, and the index that proves them.
+
+    state/blobs/<blob>.part     the blob's full length from the start, so that a full disk shows before the fetch
+    state/blobs/<blob>.index    index, then the leaves that are known, in order
+
+There is no list of what is there: at each start every piece is hashed and compared with its leaf, so a torn write, a
+bad block or a power cut at any moment costs that piece and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from edgesync.host.files import free_bytes, read_limited, storage_errors, write_atomic
+from edgesync.wire import blob as layout
+from edgesync.wire.blob import BlobIndex
+from edgesync.wire.errors import BlobCorruptError, DiskFullError, EdgesyncError
+from edgesync.wire.ids import BlobId
+
+RESERVE = 1 << 20
+"""Bytes of the file system that a download leaves free, for the journal and the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What an earlier life has kept of a blob."""
+
+    index: BlobIndex | None = None
+    leaves: dict[int, bytes] = field(default_factory=dict)
+    have: tuple[int, ...] = ()
+
+
+class Staging:
+    """The directory `blobs` in the state directory. Raises DiskFullError and StorageError only."""
+
+    def __init__(self, state: str) -> None:
+        self._directory = os.path.join(state, "blobs")
+        with storage_errors(self._directory):
+            os.makedirs(self._directory, exist_ok=True)
+
+    def open(self, blob: BlobId, length: int) -> Staged:
+        """Make room for a blob of `length` bytes and find what is there. Reads all of it: call from a thread."""
+        path = self._part(blob)
+        with storage_errors(path):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                status = os.fstat(fd)
+                needed, free = length - status.st_blocks * 512, free_bytes(self._directory) - RESERVE
+                if needed > free:
+                    raise DiskFullError(f"{path}: {length} bytes need {needed} more, {max(0, free)} are free")
+                if status.st_size != length:
+                    os.ftruncate(fd, length)
+                os.posix_fallocate(fd, 0, length)
+                return self._found(fd, blob, length)
+            finally:
+                os.close(fd)
+
+    def keep_index(self, blob: BlobId, index: bytes, leaves: Iterable[bytes]) -> None:
+        write_atomic(self._index(blob), index + b"".join(leaves), 0o600)
+
+    def keep_piece(self, blob: BlobId, offset: int, data: bytes) -> None:
+        """On disk for good when this returns."""
+        path = self._part(blob)
+        with storage_errors(path):
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                written = 0
+                while written < len(data):
+                    written += os.pwrite(fd, data[written:], offset + written)
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
+
+    def open_blob(self, blob: BlobId) -> int:
+        """A descriptor for reading a fetched blob. The caller closes it."""
+        with storage_errors(self._part(blob)):
+            return os.open(self._part(blob), os.O_RDONLY | os.O_CLOEXEC)
+
+    def forget(self, keep: BlobId | None) -> None:
+        """Remove every blob but `keep`."""
+        with storage_errors(self._directory):
+            for name in os.listdir(self._directory):
+                if name.partition(".")[0] != keep:
+                    os.unlink(os.path.join(self._directory, name))
+
+    def _found(self, fd: int, blob: BlobId, length: int) -> Staged:
+        path = self._index(blob)
+        if not os.path.exists(path):
+            return Staged()
+        try:
+            index, leaves = parse_stored(blob, read_limited(path, stored_limit(length)))
+        except EdgesyncError:  # written by a dying disk: it is fetched again, in a few hundred bytes
+            return Staged()
+        if index.length != length:
+            return Staged()
+        have = []
+        for number, leaf in leaves.items():
+            first = number * layout.PIECES_PER_LEAF
+            for at, expected in enumerate(layout.parse_leaf(index, number, leaf)):
+                data = os.pread(fd, index.piece_length(first + at), (first + at) * index.piece)
+                if layout.short_hash(data) == expected:
+                    have.append(first + at)
+        return Staged(index, leaves, tuple(have))
+
+    def _part(self, blob: BlobId) -> str:
+        return os.path.join(self._directory, f"{blob}.part")
+
+    def _index(self, blob: BlobId) -> str:
+        return os.path.join(self._directory, f"{blob}.index")
+
+
+def stored_limit(length: int) -> int:
+    """Bytes that index and leaves of a blob of `length` bytes can take at most."""
+    return layout.INDEX_LIMIT + layout.HASH * -(-length // layout.PIECE)
+
+
+def parse_stored(blob: BlobId, stored: bytes) -> tuple[BlobIndex, dict[int, bytes]]:
+    """Index and leaves from their bytes one after the other; leaves that are not there yet are left out.
+
+    Raises what `wire.blob.parse_index` raises, and BlobCorruptError for bytes that are no leaf of this index.
+    """
+    size = layout.index_size(stored)
+    index = layout.parse_index(blob, stored[:size])
+    leaves: dict[int, bytes] = {}
+    by_hash = {leaf: number for number, leaf in enumerate(index.leaves)}
+    full = layout.LEAF_LIMIT
+    for at in range(size, len(stored), full):
+        leaf = stored[at : at + full]
+        number = by_hash.get(layout.short_hash(leaf))
+        if number is None:
+            raise BlobCorruptError(f"blob {blob}: bytes from {at} are no leaf of its index")
+        leaves[number] = leaf
+    return index, leaves

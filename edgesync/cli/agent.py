@@ -1,0 +1,61 @@
+"""`edgesync agent`: the board's agent, until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+EXAMPLE = """\
+example:
+  edgesync agent --config /etc/edgesync/agent.toml
+
+The log goes to standard error, a line an event. SIGTERM and Ctrl-C stop it at any moment: what is fetched and verified
+is on the disk, and the next start goes on from there.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "agent",
+        help="run a board's agent",
+        description="Runs the agent of one board.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="the board's agent.toml")
+    parser.add_argument("--verbose", action="store_true", help="log every detail")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status 0 after a stop that was asked for."""
+    import asyncio
+    import logging
+    import signal
+    from pathlib import Path
+
+    from edgesync.agent import config as agent_config
+    from edgesync.agent.runner import AgentService
+    from edgesync.boards import profile
+
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    config = agent_config.load(args.config)
+    board = profile.load(config.board_type)
+    backend = profile.open_backend(board, Path(config.board_root))
+
+    async def serve() -> None:
+        service = AgentService(config, backend, board.confirm_seconds)
+        task = asyncio.create_task(service.run())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            await task
+        except asyncio.CancelledError:
+            logging.getLogger("edgesync.agent").info("stopped")
+
+    asyncio.run(serve())
+    return 0
