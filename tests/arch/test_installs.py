@@ -1,0 +1,115 @@
+"""The agent installs alone, on every Python that boards have, from the locked dependencies and nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UV = Path(sys.executable).with_name("uv")
+VERSIONS = ("3.10", "3.11", "3.12", "3.13")
+LOCKS = ("agent.txt", "dev.txt")
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of this version that really runs: on PATH, or one that pyenv keeps."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}.*/bin/python{version}"))]
+    for candidate in filter(None, candidates):
+        asked = [str(candidate), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+        run = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=30)
+        if run.stdout.strip() == version:
+            return str(candidate)
+    return None
+
+
+def uv(require: Callable[[str], None], *arguments: str) -> None:
+    run = subprocess.run([UV, *arguments, "--quiet"], capture_output=True, text=True, check=False, timeout=240)
+    if "error sending request" in run.stderr or "dns error" in run.stderr:
+        require(f"the package index cannot be reached: {run.stderr[-300:]}")
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """edgesync as a wheel, built from a copy of the tree, for building leaves files behind."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("edgesync", "collector_ext"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    command = [UV, "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable, str(source)]
+    run = subprocess.run([*command, "--out-dir", str(source / "dist")], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return next((source / "dist").glob("*.whl"))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_locked_dependency_of_the_agent_has_a_wheel_for_an_arm_board(
+    version: str, tmp_path: Path, require: Callable[[str], None]
+) -> None:
+    where = ["--target", str(tmp_path), "--python-version", version, "--python-platform", "aarch64-unknown-linux-gnu"]
+    lock = ["--only-binary", ":all:", "--require-hashes", "--requirement", str(ROOT / "requirements" / "agent.txt")]
+    uv(require, "pip", "install", "--dry-run", *where, *lock)
+
+
+@pytest.mark.parametrize("version", [version for version in VERSIONS if interpreter(version)])
+def test_the_agent_installs_alone_and_explains_itself(
+    version: str, wheel: Path, tmp_path: Path, require: Callable[[str], None]
+) -> None:
+    python = str(tmp_path / "bin" / "python")
+    uv(require, "venv", "--python", interpreter(version) or "", "--no-python-downloads", str(tmp_path))
+    lock = str(ROOT / "requirements" / "agent.txt")
+    uv(
+        require,
+        "pip",
+        "install",
+        "--python",
+        python,
+        "--only-binary",
+        ":all:",
+        "--require-hashes",
+        "--requirement",
+        lock,
+    )
+    uv(require, "pip", "install", "--python", python, "--no-deps", str(wheel))
+    uv(require, "pip", "check", "--python", python)
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    command = [str(tmp_path / "bin" / "edgesync"), "agent", "--help"]
+    run = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 0, run.stderr
+    assert "--config" in run.stdout
+    modules = " ".join(f"import {module};" for module in ("edgesync.delta.worker", "edgesync.trust.worker"))
+    subprocess.run([python, "-W", "error", "-c", modules], cwd=tmp_path, env=clean, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_pins_every_dependency_with_hashes_and_names_no_index(lock: str) -> None:
+    text = (ROOT / "requirements" / lock).read_text()
+    assert "://" not in text
+    assert "index" not in text
+    entries = re.split(r"\n(?=\S)", text.strip())
+    assert entries
+    for entry in entries:
+        assert re.match(r"[a-z0-9._-]+(\[[a-z,]+\])?==\S+", entry), entry
+        assert "--hash=sha256:" in entry, entry
+
+
+def test_the_locks_hold_what_the_project_asks_for() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [item for extra in project["optional-dependencies"].values() for item in extra]
+    for lock, asked in (("agent.txt", project["dependencies"]), ("dev.txt", [*project["dependencies"], *extras])):
+        pinned = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements" / lock).read_text(), re.MULTILINE))
+        wanted = {
+            re.match(r"[A-Za-z0-9-]+", item)[0].lower() for item in asked if "< '3.11'" not in item or lock == LOCKS[0]
+        }
+        assert wanted <= pinned, f"{lock} lacks {sorted(wanted - pinned)}; run `make lock`"
