@@ -10,6 +10,7 @@ from typing import Any
 from edgesync.control.parse import Items, Node, Place, Problem, Scalar, Table
 from edgesync.control.section import Section
 from edgesync.host.files import read_limited
+from edgesync.host.mqtt import Tls
 from edgesync.wire.errors import ConfigError, StorageError
 from edgesync.wire.ids import is_label
 
@@ -24,16 +25,11 @@ LIMIT = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class BrokerConfig:
-    """How the server reaches the broker; without CA, certificate and key it connects in the clear, for tests.
-
-    `keepalive` in seconds.
-    """
+    """How the server reaches the broker; without `tls` it connects in the clear, for tests. `keepalive` in seconds."""
 
     host: str
     port: int
-    ca: Path | None
-    cert: Path | None
-    key: Path | None
+    tls: Tls | None
     keepalive: int
 
 
@@ -52,7 +48,7 @@ class ServerConfig:
     state: Path
     database: str
     socket: Path
-    poll: float
+    poll: int
     http_source: str
     broker: BrokerConfig
     director_key: Path
@@ -62,8 +58,10 @@ def load(file: Path) -> ServerConfig:
     """Raises ConfigError that names the file, every wrong key, what was found and what was expected."""
     try:
         text = read_limited(str(file), LIMIT).decode()
-    except (StorageError, UnicodeDecodeError) as error:
+    except StorageError as error:
         raise ConfigError(f"{error}; expected a server.toml as `edgesync init` writes it") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: found byte {error.object[error.start]:#04x}, expected text in UTF-8") from error
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -92,7 +90,7 @@ def _server(file: Path, top: Section) -> ServerConfig:
         state,
         top.text("database", "a URL such as sqlite:///FILE or postgresql+psycopg://...", f"sqlite:///{state}/state.db"),
         (base / top.text("socket", "the path of a Unix socket", str(state / "edgesync.sock"))).resolve(),
-        top.duration("poll", 5.0),
+        top.integer("poll", 5, 1, 3600, "seconds"),
         top.text("http_source", "an http or https URL", ""),
         _broker(base, broker),
         (base / trust.text("key", "the director's private key file")).resolve(),
@@ -107,14 +105,12 @@ def _broker(base: Path, section: Section) -> BrokerConfig:
     missing = [name for name, text in texts.items() if not text]
     if 0 < len(missing) < len(texts):
         section.refuse(missing[0], "nothing", "ca, cert and key, or none of them")
-    files = {name: (base / text).resolve() if text else None for name, text in texts.items()}
+    files = [str((base / text).resolve()) for text in texts.values()]
     config = BrokerConfig(
         section.text("host", "a host name or address"),
         section.integer("port", 8883, 1, 65535),
-        files["ca"],
-        files["cert"],
-        files["key"],
-        int(section.duration("keepalive", 60.0)),
+        Tls(*files) if not missing else None,
+        section.integer("keepalive", 60, 5, 3600, "seconds"),
     )
     section.close()
     return config

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ BOARDS_LIMIT = 1000
 """Boards of a first fleet: more are enrolled, not scaffolded."""
 ROOT_SECONDS = 10 * 365 * 86400
 COMPONENT = "firmware"
+_HOST = re.compile(r"[A-Za-z0-9.:-]{1,253}")
 RELEASE = "v1"
 
 
@@ -71,12 +73,14 @@ def write(directory: Path, setup: Setup, now: float) -> None:
 def _check(directory: Path, setup: Setup) -> None:
     if directory.is_symlink() or (directory.exists() and (not directory.is_dir() or any(directory.iterdir()))):
         raise ConfigError(f"{directory}: found something there, expected no such directory or an empty one")
-    if not is_label(setup.fleet) or len(f"{setup.fleet}.{setup.names()[-1]}") > DEVICE_LIMIT:
-        raise ConfigError(f"--fleet: found {setup.fleet[:80]!r}, expected a short name of [a-z0-9-]")
     if not 1 <= setup.boards <= BOARDS_LIMIT:
         raise ConfigError(f"--boards: found {setup.boards}, expected 1 to {BOARDS_LIMIT}")
+    if not is_label(setup.fleet) or len(f"{setup.fleet}.{setup.names()[-1]}") > DEVICE_LIMIT:
+        raise ConfigError(f"--fleet: found {setup.fleet[:80]!r}, expected a short name of [a-z0-9-]")
     if not 1 <= setup.port <= 65535:
         raise ConfigError(f"--port: found {setup.port}, expected 1 to 65535")
+    if not _HOST.fullmatch(setup.host):
+        raise ConfigError(f"--host: found {setup.host[:80]!r}, expected a host name or an IP address")
     if setup.image and not (setup.image.is_file() and setup.image.stat().st_size):
         raise ConfigError(f"--image: found no content in {setup.image}, expected an image file")
 

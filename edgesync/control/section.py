@@ -17,6 +17,7 @@ from edgesync.control.parse import SHOWN, Items, Node, Place, Problem, Scalar, T
 SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 DURATIONS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
+_INTEGER = re.compile(r"[0-9]{1,9}")
 _QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([A-Za-z%]{0,10})")
 
 
@@ -101,10 +102,12 @@ class Section:
             return default
         return value
 
-    def integer(self, key: str, default: int, least: int, most: int) -> int:
-        text = self.text(key, f"a whole number from {least} to {most}", str(default), 20)
-        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
-            self.refuse(key, repr(text), f"a whole number from {least} to {most}")
+    def integer(self, key: str, default: int, least: int, most: int, unit: str = "") -> int:
+        """A whole number; `unit` is what it counts."""
+        expected = f"a whole number from {least} to {most}{f' ({unit})' if unit else ''}"
+        text = self.text(key, expected, str(default), 20)
+        if not _INTEGER.fullmatch(text) or not least <= int(text) <= most:
+            self.refuse(key, repr(text), expected)
             return default
         return int(text)
 

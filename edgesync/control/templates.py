@@ -99,7 +99,7 @@ branch = "main"
 images = "../images"
 state = "state"
 # Seconds between two looks at the repository. A hook tells the server of a commit at once; this is for when it cannot.
-poll = "5 s"
+poll = 5
 # database = "postgresql+psycopg://edgesync@db.example.com/edgesync"    # SQLite in the state directory without it
 
 [broker]
@@ -108,7 +108,8 @@ port = {port}
 ca = "ca.crt"
 cert = "tls.crt"
 key = "tls.key"
-keepalive = "60 s"
+# Seconds.
+keepalive = 60
 
 [trust]
 # Signs what each board shall run. Boards trust it through root.json.

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesync.control.config import load
+from edgesync.host.mqtt import Tls
 from edgesync.wire.errors import ConfigError
 
 TEXT = """\
@@ -40,15 +41,15 @@ def test_paths_are_relative_to_the_file_and_the_rest_has_defaults(tmp_path: Path
     assert (config.repository, config.images) == (tmp_path / "fleet", tmp_path / "images")
     assert (config.state, config.socket) == (here / "state", here / "state/edgesync.sock")
     assert config.database == f"sqlite:///{here}/state/state.db"
-    assert (config.branch, config.poll, config.broker.port, config.broker.keepalive) == ("main", 5.0, 8883, 60)
-    assert config.broker.ca == here / "ca.crt"
+    assert (config.branch, config.poll, config.broker.port, config.broker.keepalive) == ("main", 5, 8883, 60)
+    assert config.broker.tls == Tls(str(here / "ca.crt"), str(here / "tls.crt"), str(here / "tls.key"))
     assert config.director_key == here / "director.key"
 
 
 def test_a_database_elsewhere_and_units_are_read(tmp_path: Path):
-    text = 'poll = "500 min"\ndatabase = "postgresql+psycopg:///es"\nstate = "/var/lib/edgesync"\n' + TEXT
+    text = 'poll = 30\ndatabase = "postgresql+psycopg:///es"\nstate = "/var/lib/edgesync"\n' + TEXT
     config = load(write(tmp_path, text))
-    assert (config.poll, config.database) == (30_000.0, "postgresql+psycopg:///es")
+    assert (config.poll, config.database) == (30, "postgresql+psycopg:///es")
     assert config.socket == Path("/var/lib/edgesync/edgesync.sock")
 
 
@@ -57,7 +58,7 @@ def test_without_certificates_the_broker_is_reached_in_the_clear(tmp_path: Path)
         line for line in TEXT.splitlines() if line.split(" ")[0] not in ("ca", "cert") and "tls" not in line
     )
     config = load(write(tmp_path, text))
-    assert (config.broker.ca, config.broker.cert, config.broker.key) == (None, None, None)
+    assert config.broker.tls is None
 
 
 @pytest.mark.parametrize(
@@ -70,13 +71,17 @@ def test_without_certificates_the_broker_is_reached_in_the_clear(tmp_path: Path)
         ('"../images"', '"\\u0000"', "images: found '\\x00' with a control character"),
         ('"127.0.0.1"', '"127.0.0.1"\nport = 0', "broker.port: found '0', expected a whole number from 1 to 65535"),
         ('"127.0.0.1"', '"127.0.0.1"\nport = true', "broker.port: found 'True', expected a whole number"),
-        ('"127.0.0.1"', '"127.0.0.1"\nkeepalive = 60', "broker.keepalive: found '60', expected a number and a unit"),
+        (
+            '"127.0.0.1"',
+            '"127.0.0.1"\nkeepalive = 4',
+            "keepalive: found '4', expected a whole number from 5 to 3600 (seconds)",
+        ),
         ('cert = "tls.crt"\n', "", "broker.cert: found nothing, expected ca, cert and key, or none of them"),
         ("[trust]", "[[trust]]", "trust: found a list of 1, expected a table with key"),
         ('"../images"', "[1]", "images: found a list of 1, expected a directory"),
         ("[broker]", "[broker", "expected TOML"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_named_with_its_file_and_key(old: str, new: str, says: str, tmp_path: Path):
     place = write(tmp_path, TEXT.replace(old, new, 1))
     with pytest.raises(ConfigError) as caught:

@@ -1,0 +1,95 @@
+"""`edgesync diff` as it is typed: what each board would get."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edgesync.cli import diff
+from edgesync.control.scaffold import Setup, write
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    image = tmp_path / "built.img"
+    image.write_bytes(b"firmware" * 1000)
+    write(tmp_path / "lab", Setup(image=image), 1_800_000_000.0)
+    return tmp_path / "lab/fleet"
+
+
+def run(fleet: Path, *words: str) -> int:
+    parser = argparse.ArgumentParser(prog="edgesync")
+    diff.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["diff", "-C", str(fleet), *words])
+    status: int = args.func(args)
+    return status
+
+
+def release_v2_to_canaries(fleet: Path) -> str:
+    digest = hashlib.sha256(b"two").hexdigest()
+    text = (fleet / "releases/v1.yaml").read_text()
+    old = next(line for line in text.splitlines() if "sha256:" in line and "#" not in line).split()[-1]
+    text = text.replace("name: v1", "name: v2").replace('"1"', '"2"').replace(old, digest)
+    (fleet / "releases/v2.yaml").write_text(text)
+    (fleet / "fleet.yaml").write_text((fleet / "fleet.yaml").read_text().replace("# release: v2", "release: v2"))
+    return digest
+
+
+def commit(fleet: Path) -> None:
+    identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
+    for words in (["add", "--all"], [*identity, "commit", "--quiet", "-m", "v2"]):
+        subprocess.run(["git", "-C", str(fleet), *words], check=True)
+
+
+def test_the_working_tree_is_compared_with_head(fleet: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(fleet) == 0
+    assert capsys.readouterr().out == "no board would change\n"
+    digest = release_v2_to_canaries(fleet)
+    assert run(fleet) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["BOARD", "WAVE", "CHANGE", "FROM", "TO"]
+    assert lines[1].split()[:4] == ["demo.b01", "canary", "firmware", "1"]
+    assert lines[1].endswith(f"2 ({digest[:12]})")
+    assert lines[-1] == "1 board would change"
+
+
+def test_two_commits_are_compared_and_an_empty_side_is_head(fleet: Path, capsys: pytest.CaptureFixture[str]):
+    release_v2_to_canaries(fleet)
+    commit(fleet)
+    for words in ("HEAD~1..HEAD", "HEAD~1..", "HEAD~1"):
+        assert run(fleet, words) == 0
+        assert "1 board would change" in capsys.readouterr().out
+    assert run(fleet, "..HEAD~1") == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[5].startswith("1")
+
+
+def test_boards_that_come_and_go_are_shown(fleet: Path, capsys: pytest.CaptureFixture[str]):
+    place = fleet / "boards/bench.yaml"
+    place.write_text(place.read_text().replace("id: b03", "id: b04"))
+    assert run(fleet) == 0
+    rows = [line.split("  ") for line in capsys.readouterr().out.splitlines()[1:3]]
+    assert [[cell.strip() for cell in row if cell.strip()][:3] for row in rows] == [
+        ["demo.b03", "everyone", "board removed, firmware"],
+        ["demo.b04", "everyone", "board added, firmware"],
+    ]
+
+
+def test_json_has_the_whole_digests(fleet: Path, capsys: pytest.CaptureFixture[str]):
+    digest = release_v2_to_canaries(fleet)
+    assert run(fleet, "--json") == 0
+    (change,) = json.loads(capsys.readouterr().out)
+    assert (change["device"], change["change"], change["component"]) == ("demo.b01", "image", "firmware")
+    assert (change["new"], change["old"]["version"]) == ({"version": "2", "sha256": digest}, "1")
+
+
+def test_an_invalid_side_is_named_with_its_problems(fleet: Path, capsys: pytest.CaptureFixture[str]):
+    (fleet / "fleet.yaml").write_text("format: 2\n")
+    assert run(fleet) == 1
+    said = capsys.readouterr().err
+    assert "fleet.yaml:1: format: found '2'" in said
+    assert said.endswith("nothing to compare: the working tree is not a valid fleet\n")
