@@ -175,6 +175,17 @@ class ClockJumpedError(EdgesyncError):
     heals = True
 
 
+# --- the server --------------------------------------------------------------------------------------------------
+
+
+class BuildFailedError(EdgesyncError):
+    """A delta or full image could not be made."""
+
+    fault = "server"
+    heals = True
+    hint = "`edgesync retry` tries again"
+
+
 # --- what an operator writes -------------------------------------------------------------------------------------
 
 
