@@ -6,6 +6,7 @@ Nothing from here is trusted: index, leaves and pieces are checked by the same h
 from __future__ import annotations
 
 import asyncio
+import http.client
 from urllib.parse import urlsplit
 
 from edgesync.wire.errors import BlobMissingError, LinkError
@@ -28,9 +29,6 @@ async def read_index(url: str, blob: BlobId, limit: int) -> bytes:
 
 
 def _get(url: str, length: int, start: int | None) -> bytes:
-    # Imported here because a board whose broker works never needs it, and it weighs 2 MiB of memory.
-    import http.client  # noqa: PLC0415
-
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BlobMissingError(f"{url}: not an HTTP address")

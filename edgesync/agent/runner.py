@@ -25,6 +25,7 @@ from edgesync.agent.reporter import Reporter
 from edgesync.agent.staging import Staging
 from edgesync.boards.backend import BootBackend
 from edgesync.host.clock import SystemClock, TrustedTime
+from edgesync.host.files import storage_errors
 from edgesync.host.mqtt import Down, LinkOptions, Message, MqttLink, Up, Will
 from edgesync.trust import request as trust
 from edgesync.wire import codec, topics
@@ -50,7 +51,7 @@ FORGED_WAIT, FORGED_LIMIT = 1.0, 300.0
 """Seconds between the checks of messages while they are refused: a flood costs one worker in five minutes."""
 SAVE_TRIES, SAVE_WAIT = 360, 10.0
 """Tries to save the state, and seconds between them: an hour for a full disk, then the service manager's turn."""
-_CHUNK = 1 << 20
+_CHUNK = 128 * 1024
 
 log = logging.getLogger("edgesync.agent")
 
@@ -106,10 +107,7 @@ class AgentService:
 
     async def _boot(self) -> None:
         evidence = self._backend.evidence()
-        images = {
-            name: await asyncio.to_thread(self._digest, evidence.slot, name)
-            for name in self._backend.components(evidence.slot)
-        }
+        images = {name: await self._digest(evidence.slot, name) for name in self._backend.components(evidence.slot)}
         log.info("booted slot=%s trial=%s boot_id=%s", evidence.slot, evidence.trial, evidence.boot_id)
         self._emit(
             machine.Booted(evidence.boot_id, evidence.slot, evidence.trial, bool(evidence.fell_back), images),
@@ -117,12 +115,15 @@ class AgentService:
         if self._journal.damage:
             self._emit(machine.Noticed(self._journal.damage))
 
-    def _digest(self, slot: str, component: str) -> Digest:
+    async def _digest(self, slot: str, component: str) -> Digest:
+        # Not in a thread: nothing else runs yet, and a thread's own heap costs the resident a MiB for good.
         fd = self._backend.open_component(slot, component)
         try:
-            sha256 = hashlib.sha256()
-            while chunk := os.read(fd, _CHUNK):
-                sha256.update(chunk)
+            sha256, buffer = hashlib.sha256(), bytearray(_CHUNK)
+            with storage_errors(component):
+                while size := os.readv(fd, [buffer]):
+                    sha256.update(memoryview(buffer)[:size])
+                    await asyncio.sleep(0)
         finally:
             os.close(fd)
         return Digest(sha256.hexdigest())
