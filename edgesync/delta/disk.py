@@ -78,6 +78,8 @@ def hash_of(fd: int, length: int, meter: Meter, name: str) -> Digest:
 
 def check_base(fd: int, length: int, sha256: Digest, meter: Meter) -> None:
     """Raises BaseModifiedError unless the first `length` bytes have this digest."""
+    if (size := size_of(fd)) < length:
+        raise BaseModifiedError(f"base image has {size} bytes, expected at least {length}")
     if (found := hash_of(fd, length, meter, "base image")) != sha256:
         raise BaseModifiedError(f"base image: SHA-256 of its first {length} bytes is {found}, expected {sha256}")
 

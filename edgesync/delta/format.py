@@ -100,11 +100,11 @@ class SegmentHeader:
         if _crc(self._plain(), body) != self.crc:
             raise corrupt(number, "crc", "header and streams do not have it; fetch the delta again")
 
-    def streams(self, body: bytes) -> dict[str, bytes]:
+    def streams(self, body: bytes) -> dict[str, memoryview]:
         """The compressed streams by name."""
-        found, at = {}, 0
+        found, view, at = {}, memoryview(body), 0
         for name, size in zip(STREAMS, self.packed, strict=True):
-            found[name] = body[at : at + size]
+            found[name] = view[at : at + size]
             at += size
         return found
 
@@ -166,7 +166,7 @@ def pack_stream(name: str, data: bytes) -> bytes:
     return lzma.compress(data, format=lzma.FORMAT_RAW, filters=_filters(name)) if data else b""
 
 
-def unpack_stream(number: int, name: str, packed: bytes, limit: int) -> bytes:
+def unpack_stream(number: int, name: str, packed: bytes | memoryview, limit: int) -> bytes:
     """Decompress one stream to at most `limit` bytes. Raises DeltaCorruptError for more, broken or trailing bytes."""
     if not packed:
         return b""

@@ -1,0 +1,128 @@
+"""The container: what is written is read, and nothing past a limit is read at all."""
+
+import dataclasses
+import lzma
+import re
+from pathlib import Path
+
+import pytest
+from delta_parts import Bench
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgesync.delta import format as esd1
+from edgesync.wire.errors import DeltaCorruptError, UnknownFormatError
+from edgesync.wire.ids import Digest, digest_of
+
+DIGESTS = st.binary(min_size=32, max_size=32).map(lambda data: Digest(data.hex()))
+LENGTHS = st.integers(0, esd1.LENGTH_LIMIT)
+HEADERS = st.builds(esd1.Header, LENGTHS, DIGESTS, LENGTHS, DIGESTS)
+SAMPLE = esd1.Header(5, digest_of(b"a"), 3 * esd1.SEGMENT + 1, digest_of(b"b"))
+
+
+@given(HEADERS)
+def test_a_header_comes_back(header):
+    data = header.encode()
+    assert len(data) == esd1.HEADER_SIZE
+    assert esd1.parse_header(data) == header
+
+
+@given(HEADERS)
+def test_the_segments_of_a_header_make_its_result(header):
+    if header.segments:
+        assert (header.segments - 1) * esd1.SEGMENT + header.output_length(header.segments - 1) == header.result_length
+        assert 1 <= header.output_length(header.segments - 1) <= esd1.SEGMENT
+    else:
+        assert header.result_length == 0
+
+
+@given(st.binary(max_size=120) | st.binary(max_size=92).map(lambda data: b"esd1" + data))
+def test_any_bytes_are_a_header_or_a_named_error(data):
+    try:
+        header = esd1.parse_header(data)
+    except (DeltaCorruptError, UnknownFormatError):
+        return
+    assert header.encode() == data[: esd1.HEADER_SIZE]
+
+
+@pytest.mark.parametrize("change", [(3, b"2"), (4, b"\x01"), (7, b"\x80")])
+def test_a_later_version_or_a_flag_is_an_unknown_format(change):
+    at, byte = change
+    data = bytearray(SAMPLE.encode())
+    data[at : at + 1] = byte
+    with pytest.raises(UnknownFormatError, match="esd1"):
+        esd1.parse_header(bytes(data))
+
+
+@pytest.mark.parametrize("header", [{"base_length": 1 << 37}, {"result_length": 1 << 37}])
+def test_an_image_longer_than_any_storage_is_refused(header):
+    with pytest.raises(DeltaCorruptError, match="at most"):
+        esd1.parse_header(dataclasses.replace(SAMPLE, **header).encode())
+
+
+@pytest.mark.parametrize("at", [88, 92])
+def test_a_header_whose_segments_do_not_fit_its_result_is_refused(at):
+    data = bytearray(SAMPLE.encode())
+    data[at] ^= 1
+    with pytest.raises(DeltaCorruptError, match="segments"):
+        esd1.parse_header(bytes(data))
+
+
+@given(st.binary(min_size=44, max_size=44), st.integers(1, esd1.SEGMENT))
+def test_no_segment_header_asks_for_more_than_a_few_megabytes(data, output):
+    try:
+        part = esd1.parse_segment_header(0, data, output)
+    except DeltaCorruptError:
+        return
+    assert part.body_length < 5 * esd1.SEGMENT
+    assert part.copies <= esd1.COPIES_LIMIT
+    assert part.words * 4 < output + 4
+
+
+def test_an_error_in_a_segment_names_the_segment_and_the_field():
+    data = bytearray(44)
+    data[20:24] = b"\xff" * 4
+    with pytest.raises(DeltaCorruptError, match=r"segment 17, copies: found 4294967295, at most 65536"):
+        esd1.parse_segment_header(17, bytes(data), esd1.SEGMENT)
+
+
+@given(st.sampled_from(esd1.STREAMS), st.binary(max_size=300))
+def test_any_stream_comes_back(name, data):
+    assert esd1.unpack_stream(0, name, esd1.pack_stream(name, data), len(data)) == data
+
+
+@given(st.sampled_from(esd1.STREAMS), st.binary(min_size=1, max_size=300), st.integers(0, 400))
+def test_any_bytes_as_a_stream_stay_within_the_limit_or_are_refused(name, data, limit):
+    try:
+        assert len(esd1.unpack_stream(0, name, data, limit)) <= limit
+    except DeltaCorruptError:
+        pass
+
+
+@pytest.mark.parametrize("name", esd1.STREAMS)
+def test_a_bomb_stops_at_the_limit(name):
+    packed = esd1.pack_stream(name, bytes(8 << 20))
+    assert len(packed) < 3000
+    with pytest.raises(DeltaCorruptError, match=rf"segment 3, {name}: unpacks to more than 1048576"):
+        esd1.unpack_stream(3, name, packed, esd1.SEGMENT)
+
+
+@pytest.mark.parametrize("cut", [lambda data: data[:-1], lambda data: data + b"\x00", lambda data: data * 2])
+def test_a_stream_that_is_cut_or_has_more_behind_it_is_refused(cut):
+    packed = esd1.pack_stream("extra", b"some new bytes")
+    with pytest.raises(DeltaCorruptError, match="segment 0, extra"):
+        esd1.unpack_stream(0, "extra", cut(packed), 1000)
+
+
+def test_the_worst_stream_fits_the_limit_for_its_packed_bytes():
+    noise = bytes(range(256)) * 4096
+    packed = lzma.compress(noise, format=lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "preset": 0}])
+    assert esd1._packed_limit(len(noise)) > len(noise) + len(noise) // 65536 * 3 + 1 > len(packed)
+
+
+def test_the_example_in_the_format_description_is_a_delta(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "delta-format.md").read_text()
+    example = text.split("## Example")[1]
+    base, result = (match.encode() for match in re.findall(r"^    (?:base|result) +\"(.*)\"$", example, re.MULTILINE))
+    dump = "".join(re.findall(r"^    [0-9a-f]{4}  ((?:[0-9a-f]{2} ?)+)", example, re.MULTILINE))
+    assert Bench(tmp_path, base, result, bytes.fromhex(dump)).apply() == result

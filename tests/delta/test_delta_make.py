@@ -1,0 +1,147 @@
+"""Making a delta: it is small, it is proved before it appears, and whatever fails leaves the old file alone."""
+
+import itertools
+import json
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+
+import bsdiff4
+import pytest
+from delta_parts import Bench, firmware, rebuilt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgesync.delta import make
+from edgesync.wire.errors import ConfigError, ResultMismatchError, StorageError
+from edgesync.wire.ids import digest_of
+
+OLD = firmware(31, 300_000)
+NEW = rebuilt(32, OLD)
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """Base, result and output; an older output is there."""
+    for name, data in (("base", OLD), ("result", NEW), ("out", b"an older delta")):
+        (tmp_path / name).write_bytes(data)
+    return [str(tmp_path / name) for name in ("base", "result", "out")]
+
+
+def command(paths):
+    return [sys.executable, "-m", "edgesync.delta.make", *paths]
+
+
+@given(st.binary(max_size=120), st.binary(max_size=120))
+def test_the_alignment_covers_only_what_is_in_both_images(base, result):
+    copies = make.align(base, result)
+    assert (copies.at >= 0).all()
+    assert (copies.base >= 0).all()
+    assert (copies.at + copies.length <= len(result)).all()
+    assert (copies.base + copies.length <= len(base)).all()
+    assert (copies.at[1:] >= (copies.at + copies.length)[:-1]).all()
+
+
+def linked(grown):
+    """An AArch64 program as a linker lays it out: functions of some instructions that call one another by distance.
+    `grown` maps a function to the instructions that it has more.
+    """
+    chance = random.Random(35)
+    bodies = [[chance.getrandbits(16) | 0xD2800000 for _ in range(chance.randrange(10, 60))] for _ in range(3000)]
+    calls = [
+        (f, chance.randrange(len(body)), chance.randrange(3000)) for f, body in enumerate(bodies) for _ in range(4)
+    ]
+    lengths = [len(body) + grown.get(f, 0) for f, body in enumerate(bodies)]
+    starts = list(itertools.accumulate(lengths, initial=0))
+    words = []
+    for f, body in enumerate(bodies):
+        words += body + [0xD503201F] * grown.get(f, 0)
+    for caller, at in sites:
+        called = chance.randrange(3000)
+        words[starts[caller] + at] = 0x94000000 | (starts[called] - starts[caller] - at) & 0x3FFFFFF
+    return struct.pack(f"<{len(words)}I", *words)
+
+
+def test_a_delta_of_code_that_moved_is_half_of_what_bsdiff_makes_it(tmp_path):
+    old, new = linked({}), linked({500: 3, 1700: 9})
+    for name, data in (("old", old), ("new", new)):
+        (tmp_path / name).write_bytes(data)
+    info = make.make_delta(str(tmp_path / "old"), str(tmp_path / "new"), str(tmp_path / "out"))
+    assert Bench(tmp_path, old, new, (tmp_path / "out").read_bytes()).apply() == new
+    assert info.length < 0.5 * len(bsdiff4.diff(old, new))
+
+
+def test_a_delta_tells_what_it_is_and_how_far_it_was(paths, tmp_path):
+    phases = []
+    info = make.make_delta(*paths, lambda *step: phases.append(step))
+    delta = (tmp_path / "out").read_bytes()
+    assert Bench(tmp_path, OLD, NEW, delta).apply() == NEW
+    assert info == make.DeltaInfo(len(delta), len(OLD), digest_of(OLD), len(NEW), digest_of(NEW))
+    assert [phase for phase, *_ in phases] == ["align", "encode", "verify", "verify", "verify"]
+
+
+def test_an_image_that_did_not_change_costs_almost_nothing(tmp_path, paths):
+    assert make.make_delta(paths[0], paths[0], paths[2]).length < 200
+
+
+def test_the_same_images_give_the_same_delta(paths, tmp_path):
+    make.make_delta(*paths)
+    first = (tmp_path / "out").read_bytes()
+    make.make_delta(*paths)
+    assert (tmp_path / "out").read_bytes() == first
+
+
+def test_a_delta_that_does_not_give_the_result_never_appears(paths, tmp_path, monkeypatch):
+    encode = make.segment.encode
+    monkeypatch.setattr(make.segment, "encode", lambda copies, part, *rest: encode(copies, part[:-1] + b"?", *rest))
+    with pytest.raises(ResultMismatchError):
+        make.make_delta(*paths)
+    assert (tmp_path / "out").read_bytes() == b"an older delta"
+    assert sorted(os.listdir(tmp_path)) == ["base", "out", "result"]
+
+
+def test_an_image_too_long_to_align_names_the_file_and_what_to_do(paths, monkeypatch):
+    monkeypatch.setattr(make, "ALIGN_LIMIT", len(NEW) - 1)
+    with pytest.raises(ConfigError, match=r"result: more than \d+ bytes; .* send a full image"):
+        make.make_delta(*paths)
+
+
+def test_a_directory_that_is_missing_is_a_named_error(paths, tmp_path):
+    with pytest.raises(StorageError, match="nowhere"):
+        make.make_delta(paths[0], paths[1], str(tmp_path / "nowhere" / "out"))
+
+
+def test_the_command_says_how_far_it_is_and_what_it_made(paths, tmp_path):
+    lines = [json.loads(line) for line in subprocess.check_output(command(paths), text=True).splitlines()]
+    assert [line["phase"] for line in lines[:-1]] == ["align", "encode", "verify", "verify", "verify"]
+    assert lines[-1]["reply"]["length"] == (tmp_path / "out").stat().st_size
+    assert lines[-1]["reply"]["result_sha256"] == digest_of(NEW)
+
+
+def test_the_command_names_its_error_and_fails(paths):
+    done = subprocess.run(command([paths[0] + "?", *paths[1:]]), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert json.loads(done.stdout.splitlines()[-1])["error"] == "Storage"
+
+
+def test_the_command_has_a_help_that_names_its_paths():
+    text = subprocess.check_output(command(["--help"]), text=True)
+    assert "BASE RESULT OUT" in text
+
+
+def test_a_command_killed_on_the_way_leaves_the_old_delta(paths, tmp_path):
+    (tmp_path / "base").write_bytes(firmware(33, 3 << 20))
+    (tmp_path / "result").write_bytes(rebuilt(34, firmware(33, 3 << 20)))
+    with subprocess.Popen(command(paths), stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if json.loads(line).get("phase") == "encode":
+                child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+    assert (tmp_path / "out").read_bytes() == b"an older delta"
+    subprocess.run(command(paths), check=True, stdout=subprocess.DEVNULL)
+    assert not os.path.exists(paths[2] + ".tmp")
+    assert (tmp_path / "out").read_bytes() != b"an older delta"
