@@ -57,8 +57,10 @@ def _images_beside(directory: Path) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgesync" / "image-digests.json"
+def _cache() -> Path | None:
+    """Where digests are remembered; nowhere for a user without a home."""
+    place = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    return place / "edgesync" / "image-digests.json" if place.is_absolute() else None
 
 
 def _summary(fleet: Fleet | None, problems: list[Problem], images: Path | None) -> str:

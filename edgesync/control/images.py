@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class ImageStore:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._importing = threading.Lock()
 
     def path_of(self, sha256: Digest) -> Path | None:
         """Where an image lies, None if the store has not got it."""
@@ -48,10 +50,13 @@ class ImageStore:
         """Copy a file into the store, unless its content is there, and return where it lies.
 
         `declared` names the release file and key that ask for it. Raises ConfigError if there is no such file or its
-        digest is another, DiskFullError or StorageError if it cannot be kept; the store is then as before.
+        digest is another, DiskFullError or StorageError if it cannot be kept; the store is then as before. Threads of
+        one process may call it at the same time; a store belongs to one process.
         """
-        if stored := self.path_of(sha256):
-            return stored
+        with self._importing:
+            return self.path_of(sha256) or self._copy(path, sha256, declared)
+
+    def _copy(self, path: Path, sha256: Digest, declared: str) -> Path:
         target = self._directory / sha256
         temporary = self._directory / f"{sha256}.tmp"
         with storage_errors(str(target)):
@@ -97,12 +102,12 @@ class HashCache:
         with _open(path, "") as file:
             status = os.fstat(file.fileno())
             stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
-            known = self._known.get(str(path))
+            known = self._known.get(str(path.absolute()))
             if isinstance(known, list) and known[:3] == stamp and len(known) == 4:
                 return Digest(str(known[3]))
             found = _digest(file, lambda data: progress(len(data)) if progress else None)
         if time.time() - status.st_mtime > SETTLED:
-            self._known[str(path)] = [*stamp, found]
+            self._known[str(path.absolute())] = [*stamp, found]
             self._changed = True
         return found
 

@@ -174,6 +174,10 @@ class _Composer:
         if not isinstance(event, yaml.ScalarEvent):
             raise _RefusedError(Problem(self._file, line, key, "a list or mapping as a key", "a word as a key"))
         name: str = event.value
+        if not name.isprintable():
+            raise _RefusedError(
+                Problem(self._file, line, key, f"the key {name[:SHOWN]!r}", "a key of one line of text")
+            )
         path = f"{key}.{name[:SHOWN]}" if key else name[:SHOWN]
         value = self.node(next(self._events), path, depth - 1)
         if name in table.values:
@@ -199,7 +203,7 @@ class _Composer:
             hint = 'write the value out; text that begins with & or * needs quotes ("...")'
         elif event.tag is not None:
             found, expected, hint = (
-                f"the tag {event.tag[:SHOWN]}",
+                f"the tag {event.tag[:SHOWN]!r}",
                 "no tags",
                 'text that begins with ! needs quotes ("...")',
             )

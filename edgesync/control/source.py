@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesync.control.parse import FILE_LIMIT
-from edgesync.host.files import write_atomic
+from edgesync.host.files import storage_errors, write_atomic
 from edgesync.wire.errors import ConfigError, NotReachableError
 
 TIMEOUT = 30.0
@@ -153,7 +153,8 @@ class Repository:
         """Hooks that tell the server behind the Unix socket at once; polling would see the same a little later.
 
         They run in the background, so that a server that is away costs a commit neither time nor success. Returns
-        the names of hooks that were left alone because they are someone else's, or lie outside of the repository.
+        the names of hooks that were left alone because they are someone else's, or lie outside of the repository;
+        raises StorageError where they cannot be written.
         """
         directory = self._located("hooks")
         names = ("post-receive",) if self.is_bare() else ("post-commit", "post-merge", "post-rewrite", "post-receive")
@@ -161,7 +162,8 @@ class Repository:
             return names
         text = _hook(socket)
         foreign = []
-        directory.mkdir(exist_ok=True)
+        with storage_errors(str(directory)):
+            directory.mkdir(exist_ok=True)
         for name in names:
             place = directory / name
             found = place.read_bytes() if place.exists() else b""
@@ -216,8 +218,8 @@ class Repository:
         if done.returncode == 1 and missing_ok:
             return b""
         if done.returncode != 0:
-            said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
-            raise NotReachableError(f"{self.path}: `git {_verb(arguments)}` failed: {said[0][:200]}")
+            said = " ".join(done.stderr.decode(errors="replace").split()) or f"exit status {done.returncode}"
+            raise NotReachableError(f"{self.path}: `git {_verb(arguments)}` failed: {said[:400]}")
         if len(done.stdout) > limit:
             raise ConfigError(
                 f"{self.path}: `git {_verb(arguments)}` answered {len(done.stdout)} bytes, at most {limit}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,13 @@ def test_what_a_killed_import_left_behind_does_not_count_and_is_replaced(
     assert store.path_of(digest_of(DATA)) is None
     assert store.import_image(source, digest_of(DATA)).read_bytes() == DATA
     assert len(list((tmp_path / "store").iterdir())) == 1
+
+
+def test_the_same_image_may_be_imported_by_several_threads_at_once(source: Path, store: ImageStore, tmp_path: Path):
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: store.import_image(source, digest_of(DATA)).read_bytes(), range(32)))
+    assert set(found) == {DATA}
+    assert [path.name for path in (tmp_path / "store").iterdir()] == [digest_of(DATA)]
 
 
 def test_missing_and_wrong_images_are_all_reported_with_release_file_and_key(source: Path):

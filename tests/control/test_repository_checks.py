@@ -143,6 +143,8 @@ MISTAKES: dict[str, dict[str, tuple[str, str, str, str]]] = {
         "a key twice": ("fleet: demo", "fleet: demo\nfleet: other", "3: fleet", "first is in line 2"),
         "a Python object": ("2 MiB", "!!python/object/apply:os.getcwd []", "19: byte_budget", "no tags"),
         "a control character": ("2 MiB", "2 \u0007", "19: found the character", "printable"),
+        "a key with an escape sequence": ("byte_budget", '"\\e[2J"', "19: found the key '\\x1b[2J'", "one line"),
+        "a tag with an escape sequence": ("2 MiB", "!%1b 1", "19: byte_budget: found the tag '!\\x1b", "no tags"),
         "two documents": ("waves:", "---\nwaves:", "9: found a second document", ""),
     },
     "boards/site-a.yaml": {
