@@ -51,9 +51,7 @@ def linked(grown):
     """
     chance = random.Random(35)
     bodies = [[chance.getrandbits(16) | 0xD2800000 for _ in range(chance.randrange(10, 60))] for _ in range(3000)]
-    calls = [
-        (f, chance.randrange(len(body)), chance.randrange(3000)) for f, body in enumerate(bodies) for _ in range(4)
-    ]
+    sites = [(f, chance.randrange(len(body))) for f, body in enumerate(bodies) for _ in range(4)]
     lengths = [len(body) + grown.get(f, 0) for f, body in enumerate(bodies)]
     starts = list(itertools.accumulate(lengths, initial=0))
     words = []
