@@ -60,6 +60,7 @@ async def run(
             **request,
             "fds": dict(fds),
             "limits": {"memory": limits.memory, "file_size": limits.file_size},
+            "parent": os.getpid(),
         }
     ).encode()
     child = await asyncio.create_subprocess_exec(
@@ -87,16 +88,16 @@ async def run(
             if not answer:
                 code = await child.wait()
                 raise WorkerDiedError(f"{module} ended without a reply, {_how(code)}")
-            message = json.loads(answer)
-            if "progress" in message:
-                if on_progress:
-                    on_progress(*message["progress"])
-            elif "error" in message:
-                kind = by_name(message["error"]) or WorkerDiedError
-                raise kind(message["detail"])
-            else:
-                reply: dict[str, Any] = message["reply"]
-                return reply
+            match _parse(answer):
+                case {"progress": [int(done), int(total)]}:
+                    if on_progress:
+                        on_progress(done, total)
+                case {"error": str(name), "detail": str(detail)}:
+                    raise (by_name(name) or WorkerDiedError)(detail)
+                case {"reply": dict() as reply}:
+                    return reply
+                case _:
+                    raise WorkerDiedError(f"{module}: found {answer[:80]!r}, expected progress, an error or a reply")
     finally:
         if child.returncode is None:
             try:
@@ -104,6 +105,13 @@ async def run(
             except ProcessLookupError:
                 pass  # it ended by itself in between
             await child.wait()
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _how(code: int) -> str:
@@ -117,6 +125,8 @@ def serve(handler: Callable[[Mapping[str, Any], Mapping[str, int], Progress], Ma
     """
     request = json.loads(sys.stdin.buffer.readline(LINE_LIMIT))
     confine(request["limits"]["memory"], request["limits"]["file_size"])
+    if os.getppid() != request["parent"]:
+        sys.exit("the parent is gone")  # it died before the kernel was told to end this process with it
 
     def progress(done: int, total: int) -> None:
         _say({"progress": [done, total]})
