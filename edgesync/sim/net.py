@@ -25,6 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -32,11 +33,12 @@ from typing import Any, final
 
 from edgesync.sim.profiles import LinkProfile
 from edgesync.sim.shape import Counters
-from edgesync.sim.tun import TUN_PATH
+from edgesync.sim.tun import TUN_PATH, enter_namespace
 from edgesync.wire.errors import ConfigError, NotReachableError
 
 HUB_ADDRESS = "10.77.0.1"
 BOARD_LIMIT = 1000
+NUMBER_LIMIT = 64
 NAMESPACES = "/run/netns"
 ANSWER_TIMEOUT = 10.0
 """Seconds until the emulator counts as dead."""
@@ -69,15 +71,16 @@ class LinkCounters:
 
 @final
 class Net:
-    """`prefix` names this network on the machine; `congestion` is a TCP congestion control for all ends, "" for the
-    machine's own.
+    """`prefix` names this network on the machine, and `numbered` adds the first number that is free, for programs that
+    may run at the same time. `congestion` is a TCP congestion control for all ends, "" for the machine's own.
 
     Every method raises NotReachableError if the emulator or `ip` fails, ConfigError for names and values that
     cannot be; a board that was never added is a KeyError. Methods may be called from any thread.
     """
 
-    def __init__(self, prefix: str, congestion: str = "") -> None:
+    def __init__(self, prefix: str, congestion: str = "", *, numbered: bool = False) -> None:
         self._prefix = _checked(prefix, "prefix")
+        self._numbered = numbered
         self._congestion = congestion
         self._ends: dict[str, Endpoint] = {}
         self._programs: list[subprocess.Popen[Any]] = []
@@ -106,7 +109,7 @@ class Net:
         if reason := self.unavailable():
             raise NotReachableError(reason)
         with ExitStack() as stack:
-            stack.enter_context(_lock(self._prefix))
+            self._prefix = stack.enter_context(_claim(self._prefix, numbered=self._numbered))
             _remove_all(self._prefix)
             stack.callback(_remove_all, self._prefix)
             self._emulator = subprocess.Popen(
@@ -161,6 +164,20 @@ class Net:
         self._programs = [p for p in self._programs if p.poll() is None]
         self._programs.append(program)
         return program
+
+    def listen(self, port: int) -> socket.socket:
+        """A listening TCP socket at the hub's address that belongs to this process, outside: the way for something on
+        this machine to be reached over the links. Raises OSError where the port is taken.
+        """
+
+        def inside() -> socket.socket:
+            with open(os.path.join(NAMESPACES, self.hub), "rb") as namespace:
+                enter_namespace(namespace.fileno())
+            return socket.create_server((HUB_ADDRESS, port))
+
+        # Only the thread that makes the socket moves into the namespace, and it ends there.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(inside).result()
 
     def counters(self, board: str) -> LinkCounters:
         answer = self._ask("counters", board)
@@ -258,17 +275,21 @@ class Net:
 
 
 @contextmanager
-def _lock(prefix: str) -> Iterator[None]:
+def _claim(prefix: str, *, numbered: bool) -> Iterator[str]:
     """One network a prefix at a time: removing another run's leftovers must not remove another run.
 
     The lock is an abstract socket address: the kernel gives it back however the process ends.
     """
-    with socket.socket(socket.AF_UNIX) as lock:
-        try:
-            lock.bind(f"\0edgesync-net-{prefix}")
-        except OSError as error:
-            raise NotReachableError(f"a network with prefix {prefix!r} is running; choose another prefix") from error
-        yield
+    candidates = [f"{prefix}-{n}" for n in range(NUMBER_LIMIT)] if numbered else [prefix]
+    for candidate in candidates:
+        with socket.socket(socket.AF_UNIX) as lock:
+            try:
+                lock.bind(f"\0edgesync-net-{candidate}")
+            except OSError:
+                continue  # another run holds it
+            yield candidate
+            return
+    raise NotReachableError(f"a network with prefix {candidates[-1]!r} is running; end it or choose another prefix")
 
 
 def _remove_all(prefix: str) -> None:

@@ -29,6 +29,14 @@ REQUIRE_ALL = "EDGESYNC_REQUIRE_ALL"
 skipping."""
 
 
+def require(missing: str) -> None:
+    """Skip the test with `missing` as the reason, or fail it where everything is required; nothing if it is empty."""
+    if missing and os.environ.get(REQUIRE_ALL) == "1":
+        pytest.fail(f"{REQUIRE_ALL}=1, but {missing}")
+    if missing:
+        pytest.skip(missing)
+
+
 class SlowLinks:
     """A factory of links in front of local TCP ports; all end with the test."""
 
@@ -62,13 +70,10 @@ def slow_link() -> Iterator[SlowLinks]:
 
 
 @pytest.fixture
-def link_net(request: pytest.FixtureRequest) -> Iterator[Net]:
+def link_net() -> Iterator[Net]:
     """An empty `edgesync.sim.net.Net`, gone after the test. Skips with the exact reason where it cannot run."""
     from edgesync.sim.net import Net
 
-    if reason := Net.unavailable():
-        if os.environ.get(REQUIRE_ALL) == "1":
-            pytest.fail(f"{REQUIRE_ALL}=1, but {reason}")
-        pytest.skip(reason)
-    with Net(f"test-{os.getpid()}-{abs(hash(request.node.nodeid)) % 0xFFFF:04x}") as net:
+    require(Net.unavailable())
+    with Net("test", numbered=True) as net:
         yield net

@@ -257,7 +257,7 @@ class Emulator:
         """Make a TUN device in the namespace that is mounted at a path. It lives as long as its descriptor."""
         target = os.open(namespace, os.O_RDONLY)
         try:
-            _enter(target)
+            enter_namespace(target)
             descriptor = os.open(TUN_PATH, os.O_RDWR | os.O_NONBLOCK)
             try:
                 request = struct.pack("16sH22x", device.encode(), _IFF_TUN | _IFF_NO_PI)
@@ -267,11 +267,12 @@ class Emulator:
                 raise
         finally:
             os.close(target)
-            _enter(self._home)
+            enter_namespace(self._home)
         return descriptor
 
 
-def _enter(namespace: int) -> None:
+def enter_namespace(namespace: int) -> None:
+    """Move the calling thread into the network namespace behind a descriptor. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(namespace, _CLONE_NEWNET) != 0:
         number = ctypes.get_errno()
