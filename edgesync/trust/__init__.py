@@ -1,1 +1,1 @@
-"""Keys, signed metadata and their verification. A board imports this only inside the verify worker."""
+"""Keys, signed metadata and their verification. A board's resident imports `request` only, its worker the rest."""
