@@ -25,6 +25,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -159,10 +160,16 @@ class Supervisor:
             stdout=2,  # standard output carries events only
             pass_fds=(lock,),  # so that no other supervisor begins before this agent is gone
             start_new_session=True,
-            preexec_fn=lambda: self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509 - no threads here
+            preexec_fn=partial(self._tie_to, os.getpid()),  # noqa: PLW1509 - there are no threads here
         )
         self._say("agent-start", boot_id=record.boot_id, pid=child.pid)
         return child
+
+    def _tie_to(self, parent: int) -> None:
+        """In the child: die when the supervisor does, also when it died before this was asked for."""
+        self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
 
     def _end(self, child: subprocess.Popen[bytes], *, at_once: bool) -> None:
         if not at_once:

@@ -92,6 +92,7 @@ def play(root: Path) -> Iterator[Callable[..., Board]]:
     for board in boards:
         board.process.kill()
         board.process.communicate()
+    _wait_for(lambda: not _agents_of(root))
 
 
 def test_a_stop_ends_the_agent_and_then_the_supervisor(play: Callable[..., Board], root: Path) -> None:
@@ -137,6 +138,15 @@ def test_a_kill_of_the_supervisor_is_a_power_cut(play: Callable[..., Board], roo
     second = again.until("agent-start")
     assert second["boot_id"] != first["boot_id"]
     assert read_env(root).left == 1
+
+
+def test_no_agent_survives_a_kill_however_soon_it_comes(play: Callable[..., Board], root: Path) -> None:
+    for delay in range(8):
+        board = play(LIVES)
+        board.until("boot")
+        time.sleep(delay / 1000)
+        board.process.kill()
+    _wait_for(lambda: not _agents_of(root))
 
 
 def test_two_supervisors_never_play_the_same_board(
@@ -283,6 +293,19 @@ def _wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.02)
+
+
+def _agents_of(root: Path) -> list[str]:
+    """Processes that were started for the slots under `root`, supervisors too."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            arguments = entry.read_bytes().split(b"\0")
+        except OSError:
+            continue  # it ended in between
+        if os.fsencode(root) in arguments:
+            found.append(entry.parent.name)
+    return found
 
 
 def _gone(pid: int) -> bool:
