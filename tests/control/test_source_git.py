@@ -93,7 +93,9 @@ def test_bytes_are_those_of_the_commit_and_not_as_a_checkout_would_convert_them(
     assert Repository(tree).files("HEAD")["releases/v1.yaml"] == stored
 
 
-@pytest.mark.parametrize("rev", ["nowhere", "--all", "-n1", "", "HEAD:fleet.yaml", "a\nb", "main..main", "@{-99}"])
+@pytest.mark.parametrize(
+    "rev", ["nowhere", "--all", "-n1", "", "HEAD:fleet.yaml", "a\nb", "a\0b", "main..main", "@{-99}"]
+)
 def test_a_revision_that_is_no_commit_is_named(tree: Path, rev: str):
     with pytest.raises(ConfigError, match="commit"):
         Repository(tree).files(rev)
@@ -208,6 +210,15 @@ def test_the_watch_gives_the_head_and_then_each_new_one_without_being_woken(tree
             assert found.subject == subject
 
     watching(Repository(tree), 0.05, scenario)
+
+
+def test_a_head_that_stays_is_given_once(tree: Path):
+    async def scenario(step: Step, wake: asyncio.Event) -> None:
+        await step()
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(step(), 0.3)
+
+    watching(Repository(tree), 0.02, scenario)
 
 
 def test_the_watch_looks_at_once_when_it_is_woken(tree: Path):
