@@ -4,10 +4,10 @@ import asyncio
 import errno
 import lzma
 import os
-import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from delta_parts import GIB, delta_of, firmware, opened, rebuilt, write_big_delta
 
@@ -15,6 +15,7 @@ from edgesync.delta import format as esd1
 from edgesync.delta import make, request
 from edgesync.delta.format import SEGMENT
 from edgesync.delta.full import DICTIONARY, make_full
+from edgesync.delta.segment import Copies
 from edgesync.host import worker
 from edgesync.wire.errors import (
     BaseModifiedError,
@@ -57,43 +58,65 @@ def of(image, base=None):
     return wanted | {"base_sha256": digest_of(base)} if base is not None else wanted
 
 
-class Watch:
-    """Follows a worker by its progress: how far it is, its process, and the most memory it ever had."""
+DYING = """
+import os, signal
+pwrite, left = os.pwrite, int(open({here!r} + "/left").read())
 
-    def __init__(self, stop_at=None):
-        self.steps, self.peak, self.threads, self.stop_at = [], 0, 0, stop_at
+def dying(fd, data, at):
+    global left
+    left -= 1
+    if left < 0:
+        pwrite(fd, data[: len(data) // 2], at)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return pwrite(fd, data, at)
 
-    def __call__(self, done, total):
-        self.steps.append((done, total))
-        pids = [pid for pid in os.listdir("/proc") if pid.isdigit() and self._is_ours(pid)]
-        for pid in pids:
-            with open(f"/proc/{pid}/status") as file:
-                status = dict(line.split(":", 1) for line in file)
-            if "VmHWM" in status:  # a process that has just ended has no memory left
-                self.peak = max(self.peak, int(status["VmHWM"].split()[0]) * 1024)
-                self.threads = max(self.threads, int(status["Threads"]))
-            if self.stop_at is not None and done >= self.stop_at:
-                os.kill(int(pid), signal.SIGKILL)
+os.pwrite = dying
+from edgesync.delta.worker import main
+main()
+"""
 
-    @staticmethod
-    def _is_ours(pid):
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                parent = int(file.read().rpartition(")")[2].split()[1])
-            with open(f"/proc/{pid}/cmdline") as file:
-                return parent == os.getpid() and request.MODULE in file.read()
-        except (FileNotFoundError, ProcessLookupError):
-            return False
+MEASURED = """
+from edgesync.delta.worker import main
+from edgesync.host import worker
+say = worker._say
+
+def measuring(message):
+    if "reply" in message:
+        with open({here!r} + "/status", "w") as file:
+            file.write(open("/proc/self/status").read())
+    say(message)
+
+worker._say = measuring
+main()
+"""
+
+
+@pytest.fixture
+def play(tmp_path, monkeypatch):
+    """Let a few lines around the worker's own `main` run in its place."""
+
+    def use(script):
+        (tmp_path / "played_worker.py").write_text(script.format(here=str(tmp_path)))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+        monkeypatch.setattr(request, "MODULE", "played_worker")
+
+    yield use
+    monkeypatch.undo()
+
+
+def status(directory):
+    """Peak resident bytes and threads of a worker that ran as MEASURED."""
+    lines = dict(line.split(":", 1) for line in (directory / "status").read_text().splitlines())
+    return int(lines["VmHWM"].split()[0]) * 1024, int(lines["Threads"])
 
 
 def test_a_delta_becomes_the_image(slot):
     directory, old, new = slot
-    watch = Watch()
-    asyncio.run(run(directory, "delta", on_progress=watch, **of(new, old)))
+    steps = []
+    asyncio.run(run(directory, "delta", on_progress=lambda *step: steps.append(step), **of(new, old)))
     assert (directory / "target").read_bytes() == new
-    assert watch.steps == sorted(watch.steps)
-    assert watch.steps[-1] == (len(old) + 2 * len(new),) * 2
-    assert watch.threads == 1
+    assert steps == sorted(steps)
+    assert steps[-1] == (len(old) + 2 * len(new),) * 2
 
 
 def test_a_full_image_becomes_the_image(slot):
@@ -110,19 +133,24 @@ def test_a_component_that_does_not_change_is_carried_over(slot):
     assert (directory / "target").read_bytes() == old
 
 
-def test_a_worker_that_is_killed_anywhere_goes_on_where_it_was(slot):
+@pytest.mark.parametrize("writes", range(4))
+def test_a_worker_that_is_killed_in_any_write_goes_on_where_it_was(slot, play, monkeypatch, writes):
     directory, _, _ = slot
-    old = firmware(13, 4 * SEGMENT)
-    new = rebuilt(14, old)
-    blob = bytearray(delta_of(old, new))
+    old = np.random.default_rng(13).bytes(4 * SEGMENT)
+    new = b"".join(old[at : at + SEGMENT - 8] + b"%8d" % at for at in range(0, 4 * SEGMENT, SEGMENT))
+    whole = Copies(np.zeros(1, np.int64), np.zeros(1, np.int64), np.array([len(new)]))
+    blob = bytearray(delta_of(old, new, whole))
     (directory / "base").write_bytes(old)
     (directory / "blob").write_bytes(blob)
+    (directory / "left").write_text(str(writes))
+    play(DYING)
     with pytest.raises(WorkerDiedError, match="SIGKILL"):
-        asyncio.run(run(directory, "delta", on_progress=Watch(len(old) + 2 * SEGMENT), **of(new, old)))
-    assert (directory / "target").read_bytes()[: 2 * SEGMENT] == new[: 2 * SEGMENT]
-    # Were the first segment unpacked again, this would be found.
-    blob[esd1.HEADER_SIZE + esd1.SEGMENT_HEADER_SIZE + 9] ^= 1
-    (directory / "blob").write_bytes(blob)
+        asyncio.run(run(directory, "delta", **of(new, old)))
+    monkeypatch.undo()
+    assert (directory / "target").read_bytes()[: writes * SEGMENT] == new[: writes * SEGMENT]
+    if writes:  # were the first segment unpacked again, this would be found
+        blob[esd1.HEADER_SIZE + esd1.SEGMENT_HEADER_SIZE + 9] ^= 1
+        (directory / "blob").write_bytes(blob)
     asyncio.run(run(directory, "delta", **of(new, old)))
     assert (directory / "target").read_bytes() == new
 
@@ -208,23 +236,26 @@ def test_the_server_side_alone_needs_bsdiff4():
 
 
 @pytest.mark.parametrize("length", [15_000_000 // SEGMENT * SEGMENT, GIB], ids=["15 MB", "1 GiB"])
-def test_a_worker_stays_below_64_mib_for_an_image_of(tmp_path, length):
+def test_a_worker_stays_below_64_mib_for_an_image_of(tmp_path, play, length):
     base, result = write_big_delta(tmp_path, length)
     (tmp_path / "target").touch()
-    watch = Watch()
-    asyncio.run(run(tmp_path, "delta", on_progress=watch, length=length, sha256=result, base_sha256=base))
-    print(f"peak {watch.peak / 1e6:.1f} MB")
-    assert 20 << 20 < watch.peak < RESIDENT_LIMIT
+    play(MEASURED)
+    asyncio.run(run(tmp_path, "delta", length=length, sha256=result, base_sha256=base))
+    peak, threads = status(tmp_path)
+    print(f"peak {peak / 1e6:.1f} MB")
+    assert 20 << 20 < peak < RESIDENT_LIMIT
+    assert threads == 1
     assert (tmp_path / "target").stat().st_size == length
 
 
-def test_a_full_image_that_fills_the_dictionary_stays_below_64_mib(tmp_path):
-    image = firmware(15, 1 << 20) * 20 + os.urandom(4 << 20)
+def test_a_full_image_that_fills_the_dictionary_stays_below_64_mib(tmp_path, play):
+    image = np.random.default_rng(15).bytes(1 << 20) * 18
     quick = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": DICTIONARY}]
     (tmp_path / "blob").write_bytes(lzma.compress(image, format=lzma.FORMAT_XZ, filters=quick))
     for name in ("base", "target"):
         (tmp_path / name).touch()
-    watch = Watch()
-    asyncio.run(run(tmp_path, "full", on_progress=watch, **of(image)))
-    print(f"peak {watch.peak / 1e6:.1f} MB")
-    assert DICTIONARY < watch.peak < RESIDENT_LIMIT
+    play(MEASURED)
+    asyncio.run(run(tmp_path, "full", **of(image)))
+    peak, _ = status(tmp_path)
+    print(f"peak {peak / 1e6:.1f} MB")
+    assert DICTIONARY < peak < RESIDENT_LIMIT
