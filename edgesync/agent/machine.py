@@ -305,6 +305,8 @@ def _booted(state: State, event: Booted) -> Step:
             healthy = replace(state, phase=Phase.IDLE, trial=(), ready=(), attempts=0, error=None)
             pursued, effects = _pursue(healthy)
             return pursued, (*good, *effects)
+        if state.phase is Phase.ACTIVATING and not event.fell_back:
+            return state, (*good, Activate())  # the power went before the boot loader was told
         why = state.error or ErrorReport.of(BootFailedError(f"the boot loader came back to slot {event.slot}"))
         return _condemned(state, why, Phase.FAILED), (*good, Report())
     if event.trial:  # a slot that we did not activate is on trial: someone else's flashing; it proves itself alike
