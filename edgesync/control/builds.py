@@ -92,7 +92,7 @@ class Builds:
             out.unlink(missing_ok=True)
 
     def open(self, blob: BlobId) -> BlobFiles:
-        """A kept blob. Raises StorageError if it is not there, BlobCorruptError if its index is not what the id says."""
+        """A kept blob. Raises StorageError if it is not there, BlobCorruptError if its index is not the id's."""
         data = read_limited(str(self._side(blob)), SIDE_LIMIT)
         size = index_size(data)
         index = parse_index(blob, data[:size])

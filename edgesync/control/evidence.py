@@ -9,7 +9,7 @@ from dataclasses import replace
 from edgesync.control.planner import DELTA_ERRORS
 from edgesync.control.standing import Standing, Status
 from edgesync.wire.errors import QuarantinedError
-from edgesync.wire.ids import Digest
+from edgesync.wire.ids import BlobId, Digest
 from edgesync.wire.messages import ErrorReport, Phase
 
 PENDING_AFTER = 900.0
@@ -55,14 +55,16 @@ def is_confirmed(board: Standing) -> bool:
     return report.boot_id != offered.boot_id
 
 
-def needs_offer(board: Standing) -> bool:
-    """True where the desired state in force is not, or no longer, the one that brings the board to what it wants."""
+def needs_offer(board: Standing, blobs: frozenset[BlobId]) -> bool:
+    """True where the desired state in force is not, or no longer, the one that brings the board to what it wants.
+    `blobs` are those that exist.
+    """
     report, offered = board.reported, board.offered
     if offered is None or report is None or offered.digests != board.wants or offered.desired.retry != board.retry:
         return True
     if report.version > offered.desired.version:
         return True
-    if board.delta_failed and offered.has_delta:
+    if (board.delta_failed and offered.has_delta) or not offered.blobs <= blobs:
         return True
     return not board.unsettled and board.holds not in (offered.base, board.wants)
 
@@ -116,4 +118,4 @@ def judge(board: Standing, now: float, listening: float | None, lost_after: floa
 def _gone_silent(board: Standing) -> bool:
     """Found silent, and nothing came since: a broker that was away for a while does not make it heard again."""
     changed = max(board.seen, board.offered.at if board.offered else 0.0)
-    return board.status in (Status.PENDING, Status.LOST) and changed <= board.since
+    return board.status in (Status.PENDING, Status.LOST) and changed < board.since

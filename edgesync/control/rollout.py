@@ -3,7 +3,7 @@
 The rules:
 1. The newest revision is the one rollout. A newer one supersedes it. A board whose wanted images stay the same keeps
    its desired state and its standing; if it was finished, it takes no part in the new rollout.
-2. A board is offered a desired state when its wave is open, nothing is paused or stopped, its blobs are published, and
+2. A board is offered a desired state when its wave is open, nothing is paused or stopped, its blobs are made, and
    none of the images it still lacks is in quarantine. One that never reported is not offered anything: what it holds
    is unknown.
 3. A board that reports what is wanted before anything was offered is confirmed at once. It still gets one desired
@@ -37,6 +37,7 @@ from edgesync.control.standing import (
     REACHED,
     Abort,
     BlobFailed,
+    BlobGone,
     BlobReady,
     BoardReported,
     Effect,
@@ -109,6 +110,8 @@ def step(state: State, event: Event, now: float) -> tuple[State, list[Effect]]:
             state = _lift(state, one, now)
         case BlobReady(key, built):
             state = replace(state, blobs={**state.blobs, key: built})
+        case BlobGone(key):
+            state = replace(state, blobs={known: blob for known, blob in state.blobs.items() if known != key})
         case BlobFailed(key, error):
             state = replace(state, blobs={**state.blobs, key: Unbuildable(error)})
     if state.spec is None:
@@ -130,6 +133,9 @@ def _begin(state: State, spec: Spec, now: float) -> State:
         spec=spec,
         rollout=rollout,
         revision=spec.fleet.revision,
+        author=spec.author,
+        subject=spec.subject,
+        started=now,
         phase="running",
         reason="",
         open_waves=0,
@@ -204,9 +210,9 @@ def _place(state: State, board: Standing, now: float, effects: list[Effect]) -> 
     board = evidence.learn(board)
     if evidence.is_confirmed(board):
         board = _become(board, Status.CONFIRMED, now)
-        if evidence.needs_offer(board) and _may_offer(state, board):
+        if evidence.needs_offer(board, state.made) and _may_offer(state, board):
             board = _offer(state, board, _plan(state, board).targets, now, effects)
-    elif evidence.needs_offer(board):
+    elif evidence.needs_offer(board, state.made):
         board = _towards_offer(state, board, now, effects)
     else:
         status, error = evidence.judge(board, now, state.listening, state.spec.fleet.lost_after)

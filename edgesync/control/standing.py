@@ -107,22 +107,30 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A revision, compiled: what each board shall run, and the sizes (bytes) of all stored images."""
+    """A revision, compiled: what each board shall run, the sizes (bytes) of all stored images, and the commit's author
+    and subject.
+    """
 
     fleet: Fleet
     wanted: Mapping[DeviceId, Wanted]
     sizes: Mapping[Digest, int]
+    author: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The fleet. `open_waves` counts from the first; `quarantine` holds digests that no board is offered any more;
-    `listening` is the time since which the broker is heard, or None: silence is only silence where one could hear.
+    """The fleet. `author`, `subject` are the commit's, `started` (s) is when it was seen. `open_waves` counts from the
+    first; `quarantine` holds digests that no board is offered any more; `listening` (s) is since when the broker is
+    heard, or None: silence is only silence where one could hear.
     """
 
     spec: Spec | None = None
     rollout: str = ""
     revision: str = ""
+    author: str = ""
+    subject: str = ""
+    started: float = 0.0
     phase: RolloutPhase = "idle"
     reason: str = ""
     paused: bool = False
@@ -137,6 +145,10 @@ class State:
         assert self.spec is not None
         fleet = self.spec.fleet
         return Stock(self.spec.sizes, self.blobs, fleet.failure, fleet.http_source)
+
+    @property
+    def made(self) -> frozenset[BlobId]:
+        return frozenset(made.blob for made in self.blobs.values() if isinstance(made, Built))
 
 
 # --- events ------------------------------------------------------------------------------------------------------
@@ -190,10 +202,17 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class BlobReady:
-    """Made, and published."""
+    """Made and kept. It is published before the first desired state that names it."""
 
     key: BlobKey
     built: Built
+
+
+@dataclass(frozen=True, slots=True)
+class BlobGone:
+    """Not on the server's disk any more, or not whole."""
+
+    key: BlobKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +221,9 @@ class BlobFailed:
     error: ErrorReport
 
 
-Event = NewRevision | BoardReported | Listening | Tick | Pause | Resume | Abort | Retry | BlobReady | BlobFailed
+Event = (
+    NewRevision | BoardReported | Listening | Tick | Pause | Resume | Abort | Retry | BlobReady | BlobGone | BlobFailed
+)
 
 
 # --- effects -----------------------------------------------------------------------------------------------------
@@ -224,7 +245,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class EnsureBlob:
-    """Make and publish, then say BlobReady or BlobFailed."""
+    """Make, then say BlobReady or BlobFailed."""
 
     key: BlobKey
 

@@ -137,20 +137,10 @@ class Signed:
 
 
 @dataclass(frozen=True, slots=True)
-class RolloutRow:
-    """A rollout's commit."""
-
-    author: str = ""
-    subject: str = ""
-    started: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Loaded:
     """All that was saved. `state` has no spec yet: that comes from git."""
 
     state: State
-    rollout: RolloutRow
     heard: Mapping[DeviceId, Heard]
     presence: Mapping[DeviceId, Presence]
     signed: Mapping[DeviceId, Signed]
@@ -162,7 +152,6 @@ class Batch:
 
     before: State
     after: State
-    rollout: RolloutRow
     heard: dict[DeviceId, Heard] = field(default_factory=dict)
     presence: dict[DeviceId, Presence] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
@@ -172,7 +161,7 @@ class Store:
     """One database. Every call is one short transaction and blocks; raises StorageError when the database fails."""
 
     def __init__(self, url: str) -> None:
-        """Raises ConfigError for a URL that is none, StorageError, UnknownFormatError for the state of another version."""
+        """Raises ConfigError for a URL that is none, StorageError, UnknownFormatError for another version's state."""
         try:
             self._engine = sa.create_engine(url)
         except (SQLAlchemyError, ImportError) as error:
@@ -208,13 +197,8 @@ class Store:
             paused=fleet.paused,
             quarantine=frozenset(Digest(digest) for digest in fleet.quarantine),
         )
-        commit = RolloutRow()
-        if rollout:
-            state = _in_rollout(state, rollout)
-            commit = RolloutRow(rollout.author, rollout.subject, rollout.started)
         return Loaded(
-            state,
-            commit,
+            _in_rollout(state, rollout) if rollout else state,
             {DeviceId(row.device): Heard(row.key, row.counter) for row in rows if row.key},
             {DeviceId(row.device): Presence(row.up, row.up_since) for row in rows},
             {DeviceId(row.device): Signed(row.signed_version, row.signed) for row in rows if row.signed},
@@ -224,7 +208,7 @@ class Store:
         before, after = batch.before, batch.after
         with self._transaction() as connection:
             if after.rollout:
-                self._put(connection, ROLLOUTS, [_rollout_row(after, batch.rollout)])
+                self._put(connection, ROLLOUTS, [_rollout_row(after)])
             fleet = {"rollout": after.rollout, "paused": after.paused, "quarantine": sorted(after.quarantine)}
             connection.execute(sa.update(FLEET).values(**fleet))
             changed = [b for device, b in after.boards.items() if before.boards.get(device) is not b]
@@ -316,6 +300,9 @@ def _in_rollout(state: State, row: Any) -> State:
     return State(
         rollout=row.id,
         revision=row.revision,
+        author=row.author,
+        subject=row.subject,
+        started=row.started,
         phase=cast(RolloutPhase, row.phase),
         reason=row.reason,
         open_waves=row.open_waves,
@@ -326,13 +313,13 @@ def _in_rollout(state: State, row: Any) -> State:
     )
 
 
-def _rollout_row(state: State, commit: RolloutRow) -> dict[str, Any]:
+def _rollout_row(state: State) -> dict[str, Any]:
     return {
         "id": state.rollout,
         "revision": state.revision,
-        "author": commit.author,
-        "subject": commit.subject,
-        "started": commit.started,
+        "author": state.author,
+        "subject": state.subject,
+        "started": state.started,
         "phase": state.phase,
         "reason": state.reason,
         "open_waves": state.open_waves,

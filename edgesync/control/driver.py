@@ -1,0 +1,252 @@
+"""Drives the rollout's state machine: events in, the new state saved, then its effects carried out.
+
+Events wait in a bounded queue and are taken in batches: one transaction a batch, however many boards talk at once.
+Signing and SQL run in a thread, so that the event loop, and with it the connection to the broker, never waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+from securesystemslib.signer import CryptoSigner
+
+from edgesync.control import journal, rollout
+from edgesync.control.builds import Builds
+from edgesync.control.planner import BlobKey, Built
+from edgesync.control.publisher import Publisher
+from edgesync.control.standing import (
+    BlobFailed,
+    BlobGone,
+    BlobReady,
+    Effect,
+    EnsureBlob,
+    Event,
+    Forget,
+    Hold,
+    Offer,
+    Offered,
+    Republish,
+    State,
+    Status,
+)
+from edgesync.control.state import Batch, Entry, Heard, Loaded, Presence, Signed, Store
+from edgesync.host.clock import Clock
+from edgesync.trust.director import sign_desired
+from edgesync.wire.errors import EdgesyncError, StorageError
+from edgesync.wire.ids import BlobId, DeviceId
+from edgesync.wire.messages import ErrorReport
+
+log = logging.getLogger("edgesync.rollout")
+
+QUEUE_LIMIT = 20_000
+BATCH_LIMIT = 500
+SAVE_AGAIN_AFTER = 5.0
+"""Seconds until a save that failed is tried again: a full disk or a database that restarts."""
+
+_T = TypeVar("_T")
+
+
+class Driver:
+    """The one owner of the rollout's state, which others read from `state` between two batches."""
+
+    def __init__(self, store: Store, loaded: Loaded, builds: Builds, signer: CryptoSigner, clock: Clock) -> None:
+        kept = builds.kept()
+        blobs = {k: b for k, b in loaded.state.blobs.items() if isinstance(b, Built) and b.blob in kept}
+        self.state = replace(loaded.state, blobs=blobs)
+        self.problem = ""
+        self.making: dict[BlobKey, tuple[str, int, int]] = {}
+        self._store, self._builds, self._signer, self._clock = store, builds, signer, clock
+        self._signed = dict(loaded.signed)
+        self._publisher: Publisher | None = None
+        self._queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE_LIMIT)
+        self._heard: dict[DeviceId, Heard] = {}
+        self._presence: dict[DeviceId, Presence] = {}
+        self._entries: list[Entry] = []
+        self._tasks: dict[BlobKey, asyncio.Task[None]] = {}
+        self._thread = ThreadPoolExecutor(1, "edgesync-state")
+
+    async def submit(self, event: Event) -> None:
+        """Waits while the queue is full, which is back-pressure on whoever brings events."""
+        await self._queue.put(event)
+
+    async def settled(self) -> None:
+        """Until everything submitted so far is decided and saved."""
+        await self._queue.join()
+
+    def note(
+        self,
+        *,
+        heard: tuple[DeviceId, Heard] | None = None,
+        presence: tuple[DeviceId, Presence] | None = None,
+        entry: Entry | None = None,
+    ) -> None:
+        """Saved with the next batch."""
+        if heard:
+            self._heard[heard[0]] = heard[1]
+        if presence:
+            self._presence[presence[0]] = presence[1]
+        if entry:
+            self._entries.append(entry)
+
+    def entry(self, event: str, detail: str, device: str = "") -> Entry:
+        """A line of history about now."""
+        state = self.state
+        return Entry(self._clock.wall(), device, state.rollout, state.revision, state.author, event, detail)
+
+    async def in_thread(self, function: Callable[[], _T]) -> _T:
+        """Run blocking work on the thread that owns the database."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    async def run(self, publisher: Publisher) -> None:
+        """Until cancelled; children are killed then."""
+        self._publisher = publisher
+        try:
+            await self._restore()
+            while True:
+                events = [await self._queue.get()]
+                while not self._queue.empty() and len(events) < BATCH_LIMIT:
+                    events.append(self._queue.get_nowait())
+                before, effects = self._decide(events)
+                await self._save(before)
+                await self._perform(effects)
+                for _ in events:
+                    self._queue.task_done()
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            self._thread.shutdown(wait=True)
+
+    def lost(self, blob: BlobId, error: EdgesyncError) -> None:
+        """A blob is not whole on disk: it is made again for those who still need it."""
+        log.error("%s: %s", error.name, error)
+        for key, made in self.state.blobs.items():
+            if isinstance(made, Built) and made.blob == blob:
+                self._queue.put_nowait(BlobGone(key))
+
+    def _decide(self, events: Iterable[Event]) -> tuple[State, list[Effect]]:
+        before = self.state
+        effects: list[Effect] = []
+        for event in events:
+            if isinstance(event, BlobReady | BlobFailed):
+                self._tasks.pop(event.key, None)
+            now = self._clock.wall()
+            was = self.state
+            self.state, more = rollout.step(was, event, now)
+            effects += more
+            self._entries += journal.entries(was, self.state, now)
+        return before, effects
+
+    async def _save(self, before: State) -> None:
+        batch = Batch(before, self.state, self._heard, self._presence, self._entries)
+        self._heard, self._presence, self._entries = {}, {}, []
+        for entry in batch.entries:
+            log.info("%s %s %s", entry.device or "fleet", entry.event, entry.detail)
+        await self._persist(lambda: self._store.save(batch))
+
+    async def _persist(self, save: Callable[[], None]) -> None:
+        """Save, however long the database takes to come back: nothing may be done that is not saved."""
+        while True:
+            try:
+                await self.in_thread(save)
+            except StorageError as error:
+                self.problem = f"{error.name}: {error}"
+                log.error("%s", self.problem)  # noqa: TRY400 - the text says all, a traceback nothing
+                await asyncio.sleep(SAVE_AGAIN_AFTER)
+            else:
+                self.problem = ""
+                return
+
+    async def _perform(self, effects: Iterable[Effect]) -> None:
+        assert self._publisher is not None
+        offers: dict[DeviceId, Offered] = {}
+        for effect in effects:
+            match effect:
+                case Offer(offered) | Hold(offered):
+                    offers[offered.desired.device] = offered
+                case EnsureBlob(key):
+                    if key not in self._tasks:
+                        self._tasks[key] = asyncio.ensure_future(self._make(key))
+                case Republish(blob):
+                    self._publisher.republish(blob)
+                case Forget(device):
+                    offers.pop(device, None)
+                    self._publisher.forget(device)
+        if self.state.spec:
+            self._publisher.members(frozenset(self.state.spec.wanted))
+        await self._sign(offers)
+
+    async def _restore(self) -> None:
+        """What was decided before the restart: published as it was signed, or signed now if that was cut off."""
+        assert self._publisher is not None
+        unsigned = {}
+        for device, board in self.state.boards.items():
+            signed = self._signed.get(device)
+            if board.offered and signed and signed.version == board.offered.desired.version:
+                self._publisher.desire(device, signed.packed, board.offered.blobs)
+            elif board.offered:
+                unsigned[device] = board.offered
+        await self._sign(unsigned)
+
+    async def _sign(self, offers: Mapping[DeviceId, Offered]) -> None:
+        assert self._publisher is not None
+        if not offers:
+            return
+        signed = await self.in_thread(lambda: self._sign_all(offers))
+        await self._persist(lambda: self._store.save_signed(signed))
+        for device, message in signed.items():
+            self._publisher.desire(device, message.packed, offers[device].blobs)
+
+    def _sign_all(self, offers: Mapping[DeviceId, Offered]) -> dict[DeviceId, Signed]:
+        signed = {}
+        for device, offered in offers.items():
+            try:
+                packed = sign_desired(offered.desired, self._signer, int(offered.expires))
+            except EdgesyncError as error:
+                log.error("%s: %s: %s", device, error.name, error)  # noqa: TRY400 - the text says all
+                self._entries.append(self.entry(error.name, str(error), device))
+            else:
+                signed[device] = Signed(offered.desired.version, packed)
+        return signed
+
+    async def _make(self, key: BlobKey) -> None:
+        assert self._publisher is not None
+
+        def progress(phase: str, done: int, total: int) -> None:
+            self.making[key] = (phase, done, total)
+
+        self.making[key] = ("waiting", 0, 0)
+        event: Event
+        try:
+            built = await self._builds.make(key, progress)
+        except EdgesyncError as error:
+            log.error("%s: %s", error.name, error)  # noqa: TRY400 - the text says all
+            event = BlobFailed(key, ErrorReport.of(error))
+        else:
+            self._publisher.restored(built.blob)
+            event = BlobReady(key, built)
+        finally:
+            del self.making[key]
+        await self.submit(event)
+
+    async def sweep(self) -> None:
+        """Forget and delete blobs that nobody needs: not on the broker, named by no board, leading nowhere wanted."""
+        assert self._publisher is not None
+        if self._tasks:
+            return  # a blob that is just finished is on disk before it is known
+        boards = self.state.boards.values()
+        wanted = {digest for b in boards if b.status is not Status.CONFIRMED for digest in b.wants.values()}
+        used = set()
+        for key, made in self.state.blobs.items():
+            if isinstance(made, Built):
+                if key.result in wanted or self._publisher.holds(made.blob):
+                    used.add(made.blob)
+                else:
+                    await self.submit(BlobGone(key))
+        for blob in self._builds.kept() - used:
+            self._builds.remove(blob)

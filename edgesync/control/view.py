@@ -1,0 +1,121 @@
+"""The server's state as JSON for the local API. docs/operations.md describes it; names are only ever added. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from edgesync.control.fleet import FleetView
+from edgesync.control.planner import BlobKey
+from edgesync.control.standing import REACHED, Standing, State, Status
+from edgesync.wire.ids import DeviceId
+from edgesync.wire.messages import Phase
+
+
+def overview(
+    state: State, view: FleetView, making: Mapping[BlobKey, tuple[str, int, int]], health: Mapping[str, Any], now: float
+) -> dict[str, Any]:
+    """The whole fleet. `health` is what the service knows of itself: broker, problems, publisher."""
+    return {
+        "format": 1,
+        "time": now,
+        **health,
+        "rollout": _rollout(state),
+        "builds": [
+            {"what": str(key), "phase": phase, "done": done, "total": total}
+            for key, (phase, done, total) in sorted(making.items())
+        ],
+        "quarantine": sorted(state.quarantine),
+        "refused": [{"device": device, **asdict(refusal)} for device, refusal in sorted(view.refused.items())],
+        "boards": [brief(board, view) for _, board in sorted(state.boards.items())],
+    }
+
+
+def brief(board: Standing, view: FleetView) -> dict[str, Any]:
+    """One board, one line. `rate` in bytes a second and `left` in seconds are null while unknown."""
+    report = board.reported
+    presence = view.presence.get(board.device)
+    error = board.error or (report.error if report else None)
+    done, total = _fetched(board)
+    rate, left = _pace(board.device, view, total - done if report and report.phase is Phase.FETCHING else 0)
+    return {
+        "device": board.device,
+        "status": board.status.value,
+        "since": board.since,
+        "part": board.part,
+        "phase": report.phase.value if report else None,
+        "release": board.wanted.release,
+        "wave": board.wanted.wave,
+        "up": presence.up if presence else None,
+        "seen": board.seen or None,
+        "done": done,
+        "total": total,
+        "rate": rate,
+        "left": left,
+        "error": error.to_dict() if error else None,
+    }
+
+
+def detail(board: Standing, view: FleetView, rollouts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Everything about one board: the brief line, its last report, its desired state, the rollouts it took part in."""
+    return {
+        **brief(board, view),
+        "wanted": board.wants,
+        "reported": board.reported.to_dict() if board.reported else None,
+        "desired": board.offered.desired.to_dict() if board.offered else None,
+        "quarantine": sorted(board.quarantine),
+        "rollouts": rollouts,
+    }
+
+
+def _rollout(state: State) -> dict[str, Any]:
+    parts = [board for board in state.boards.values() if board.part]
+    waves = state.spec.fleet.waves if state.spec else ()
+    return {
+        "id": state.rollout,
+        "revision": state.revision,
+        "author": state.author,
+        "subject": state.subject,
+        "started": state.started,
+        "phase": state.phase,
+        "reason": state.reason,
+        "paused": state.paused,
+        "reached": sum(board.status in REACHED for board in parts),
+        "counts": _counts(parts),
+        "waves": [
+            {
+                "name": wave.name,
+                "open": number < state.open_waves,
+                "success": wave.success,
+                "counts": _counts([board for board in parts if board.wanted.wave == number]),
+            }
+            for number, wave in enumerate(waves)
+        ],
+    }
+
+
+def _counts(boards: list[Standing]) -> dict[str, int]:
+    counts = Counter(board.status for board in boards)
+    return {status.value: counts[status] for status in Status if counts[status]}
+
+
+def _fetched(board: Standing) -> tuple[int, int]:
+    """Bytes of the blobs of the desired state in force: fetched, and in all."""
+    report, offered = board.reported, board.offered
+    if offered is None:
+        return 0, 0
+    total = sum(target.source.length for target in offered.desired.targets if target.source)
+    if report is None or report.version != offered.desired.version:
+        return 0, total
+    if report.phase in (Phase.FETCHING, Phase.WAITING, Phase.FAILED):
+        return min(report.done, total), total
+    return total, total
+
+
+def _pace(device: DeviceId, view: FleetView, missing: int) -> tuple[float | None, float | None]:
+    progress = view.progress.get(device)
+    if progress is None or not progress.rate or not missing:
+        return None, None
+    return round(progress.rate, 1), round(missing / progress.rate, 1)
