@@ -212,7 +212,7 @@ class Net:
         congestion = f" congctl {self._congestion}" if self._congestion else ""
         _ip(
             namespace,
-            f"link set {device} addrgenmode none",  # no IPv6 address, so no neighbour discovery in the counters
+            f"link set {device} addrgenmode none",  # the link carries no IPv6, so nobody shall try it
             f"addr add {own} peer {peer}/32 dev {device}",
             f"link set {device} mtu {mtu} up",
             f"route replace {peer}/32 dev {device} src {own}{congestion}",
