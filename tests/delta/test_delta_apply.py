@@ -175,6 +175,17 @@ def test_any_failing_write_has_a_name_and_the_next_run_finishes(tmp_path, large,
     assert 1 <= failures < 19
 
 
+def test_what_is_written_is_synced_on_the_way_and_not_only_at_the_end(tmp_path, monkeypatch):
+    image = os.urandom(3 * SEGMENT)
+    bench = Bench(tmp_path, b"", image, delta_of(b"", image))
+    calls, pwrite, fsync = [], os.pwrite, os.fsync
+    monkeypatch.setattr("edgesync.delta.disk.SYNC_EVERY", SEGMENT)
+    monkeypatch.setattr(os, "pwrite", lambda *args: (calls.append("write"), pwrite(*args))[1])
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("sync"), fsync(fd))[1])
+    assert bench.apply() == image
+    assert calls == ["write", "sync"] * 3 + ["sync"]
+
+
 class Failing:
     """The n-th call fails as the kernel would say it."""
 

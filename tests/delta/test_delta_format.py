@@ -3,6 +3,7 @@
 import dataclasses
 import lzma
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,15 @@ def test_no_segment_header_asks_for_more_than_a_few_megabytes(data, output):
     assert part.words * 4 < output + 4
 
 
+@pytest.mark.parametrize("stream", range(4))
+def test_a_stream_longer_than_what_it_may_unpack_to_is_refused_before_it_is_read(stream):
+    packed = [0, 0, 0, 0]
+    packed[stream] = 2 * esd1.SEGMENT
+    data = bytes(4) + esd1._SEGMENT.pack(bytes(16), 1, 1, *packed)
+    with pytest.raises(DeltaCorruptError, match=rf"{esd1.STREAMS[stream]}: found 2097152 bytes, at most"):
+        esd1.parse_segment_header(0, data, esd1.SEGMENT)
+
+
 def test_an_error_in_a_segment_names_the_segment_and_the_field():
     data = bytearray(44)
     data[20:24] = b"\xff" * 4
@@ -103,8 +113,13 @@ def test_any_bytes_as_a_stream_stay_within_the_limit_or_are_refused(name, data, 
 def test_a_bomb_stops_at_the_limit(name):
     packed = esd1.pack_stream(name, bytes(8 << 20))
     assert len(packed) < 3000
-    with pytest.raises(DeltaCorruptError, match=rf"segment 3, {name}: unpacks to more than 1048576"):
-        esd1.unpack_stream(3, name, packed, esd1.SEGMENT)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DeltaCorruptError, match=rf"segment 3, {name}: unpacks to more than 1048576"):
+            esd1.unpack_stream(3, name, packed, esd1.SEGMENT)
+        assert tracemalloc.get_traced_memory()[1] < 4 * esd1.SEGMENT
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("cut", [lambda data: data[:-1], lambda data: data + b"\x00", lambda data: data * 2])
