@@ -46,6 +46,7 @@ class Downloader:
         self._http: asyncio.Task[None] | None = None
         self._connected = False
         self._counted = (0, 0, 0)
+        self._told = False
 
     @property
     def done(self) -> int:
@@ -108,16 +109,12 @@ class Downloader:
         self._fetch = Fetch(
             self._fleet, source.blob, source.length, index=staged.index, leaves=staged.leaves, have=staged.have
         )
-        self._counted = (0, 0, self._fetch.done)
+        self._counted, self._told = (0, 0, self._fetch.done), False
         log.info("fetch blob=%s bytes=%d have=%d", source.blob, source.length, self._fetch.done)
-        if self._fetch.complete:
-            self._emit(machine.Fetched(source.blob))
-            return
-        if self._connected:
-            self._do(self._fetch.connected(self._clock.monotonic()))
+        self._do(self._fetch.connected(self._clock.monotonic()) if self._connected else [])
         while not self._fetch.complete:
             await asyncio.sleep(TICK)
-            self._do(self._fetch.tick(self._clock.monotonic(), self._link.traffic[0]))
+            self._do(self._fetch.tick(self._clock.monotonic(), self._link.traffic[0], answered=self._link.answered))
 
     async def _run_http(self, fetch: Fetch, source: Source) -> None:
         """What the broker did not give, from the HTTP source, until the fetch is complete or stopped."""
@@ -155,7 +152,8 @@ class Downloader:
             self.stop()
             self._emit(machine.FetchFailed(source.blob, error))
             return
-        if fetch.complete and self._fetch is fetch:
+        if fetch.complete and not self._told:
+            self._told = True
             self._count()
             self._emit(machine.Fetched(source.blob))
 

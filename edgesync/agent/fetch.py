@@ -1,14 +1,17 @@
 """Fetching one blob from retained messages: what to subscribe to, what to keep, when to ask again. Sans-IO.
 
 A blob's length is signed, so the number of its pieces is known before its index arrives: index, the leaf and the first
-pieces are asked for together and no round trip is lost. At most `WINDOW` pieces are in flight; each that is complete is
-unsubscribed. Blocks of a broken connection stay in memory, and the piece is finished block by block, so that a link
-that is cut every few seconds still gets on.
+pieces are asked for together and no round trip is lost. At most `WINDOW` pieces are in flight; those that are complete
+are unsubscribed, a few with one message. Blocks of a broken connection stay in memory, and the piece is finished block
+by block, so that a link that is cut every few seconds still gets on.
 
 MQTT has no "not found", and mosquitto can stall in silence (retained messages behind unsent output are not sent when
-the socket drains; a new SUBSCRIBE frees them). So silence is part of the protocol: when nothing new came for
-`max(3 x a piece's time, 10 s)`, everything in flight is unsubscribed and subscribed again; after three times the blob
-is `Starved`, which the server is told. The subscriptions stay, so a blob that is published again flows at once.
+the socket drains; a new SUBSCRIBE frees them). So silence is part of the protocol. When nothing new came for
+`max(3 x a piece's time, 10 s)`, a topic on which nothing ever lies is subscribed: that frees what is stuck without
+sending it twice, and its SUBACK proves that the broker can be heard at all. While any SUBACK is missing, the silence is
+the link's, and asking again would only pay for everything twice when it comes back. With the proof, and still nothing,
+all that is in flight is unsubscribed and subscribed again; after three times the blob is `Starved`, which the server is
+told. The subscriptions stay, so a blob that is published again flows at once.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ SILENCE_MIN, SILENCE_MAX = 10.0, 300.0
 """Seconds without anything new before the topics are asked for again; doubled while a blob is starved."""
 PATIENCE = 3
 """Times that a topic is asked for again before the blob counts as missing."""
+UNSUBSCRIBE_TOGETHER = 4
+"""Pieces that one UNSUBSCRIBE names: each message and its answer cost about 200 bytes on the air."""
 TRICKLE = 512
 """Bytes of TCP that count as life: a block is still on its way. A PINGRESP is far less."""
 
@@ -140,7 +145,9 @@ class Fetch:
         self._last_tcp = 0
         self._piece_time = 0.0
         self._tries = 0
+        self._kicked = False
         self._starved = False
+        self._over: list[str] = []  # filters that are still subscribed and no longer needed
         self._next = 0
 
     @property
@@ -155,7 +162,8 @@ class Fetch:
 
     def connected(self, now: float) -> list[Action]:
         """A new connection: nothing is subscribed there."""
-        self._connected, self._tries, self._asked_index = True, 0, ()
+        self._connected, self._kicked, self._tries = True, False, 0
+        self._asked_index, self._over = (), []
         self._last_news = self._last_block = now
         for piece in self._flight.values():
             piece.filters, piece.since = (), now
@@ -187,6 +195,7 @@ class Fetch:
         if not news:
             return []
         self._last_news = self._last_block = now
+        self._kicked = False
         if topic.kind == "block" or self.index is None:
             return self._settle(now)
         keep = KeepIndex(self.index.encode(), tuple(self.leaves[n] for n in sorted(self.leaves)))
@@ -209,15 +218,21 @@ class Fetch:
         assert self.index is not None
         return [KeepIndex(self.index.encode(), tuple(self.leaves[n] for n in sorted(self.leaves)))]
 
-    def tick(self, now: float, tcp_in: int) -> list[Action]:
-        """Time has passed; `tcp_in` is the count of bytes that TCP has received in all."""
+    def tick(self, now: float, tcp_in: int, *, answered: bool) -> list[Action]:
+        """Time has passed; `tcp_in` is the count of bytes that TCP has received in all, `answered` whether the broker
+        has acknowledged every SUBSCRIBE.
+        """
         if not self._connected or self.complete:
             return []
         if tcp_in - self._last_tcp >= TRICKLE and now - self._last_block < SILENCE_MAX:
             self._last_news, self._last_tcp = now, tcp_in
-        if now - self._last_news < self.silence:
+        if now - self._last_news < self.silence or not answered:
             return []
         self._last_news = self._last_block = now
+        if not self._kicked:
+            self._kicked = True
+            self._over.append(topics.kick(self.fleet, self.blob))
+            return [Subscribe((topics.kick(self.fleet, self.blob),))]
         self._tries += 1
         actions = self._ask_again(now)
         if self._tries >= PATIENCE and not self._starved:
@@ -239,8 +254,8 @@ class Fetch:
 
     def stop(self) -> list[Action]:
         """Unsubscribe from everything."""
-        filters = [*self._asked_index, *(f for piece in self._flight.values() for f in piece.filters)]
-        self._asked_index = ()
+        filters = [*self._asked_index, *self._over, *(f for piece in self._flight.values() for f in piece.filters)]
+        self._asked_index, self._over = (), []
         for piece in self._flight.values():
             piece.filters = ()
         return [Unsubscribe(tuple(filters))] if filters else []
@@ -304,8 +319,7 @@ class Fetch:
             spent = now - piece.since
             self._piece_time = spent if not self._piece_time else 0.7 * self._piece_time + 0.3 * spent
             actions.extend([*self._progressed(), KeepPiece(number * layout.PIECE, data)])
-            if piece.filters:
-                actions.append(Unsubscribe(piece.filters))
+            self._over.extend(piece.filters)
         return [*actions, *self._ask(now)]
 
     def _progressed(self) -> list[Action]:
@@ -319,21 +333,26 @@ class Fetch:
 
     def _ask(self, now: float) -> list[Action]:
         """Fill the window with pieces that are not there, and see that their leaves come too."""
-        if not self._connected or self.complete:
+        if not self._connected:
             return []
+        if self.complete:
+            return self.stop()
         wanted: list[str] = []
         while len(self._flight) < WINDOW and (number := self._next_piece()) is not None:
             self._flight[number] = _Piece(now)
         index_filters = self._index_filters()
         wanted.extend(f for f in index_filters if f not in self._asked_index)
-        done = tuple(f for f in self._asked_index if f not in index_filters)
+        self._over.extend(f for f in self._asked_index if f not in index_filters)
         self._asked_index = index_filters
         for number, piece in self._flight.items():
             if not piece.filters:
                 piece.filters = self._filters(number, piece)
                 wanted.extend(piece.filters)
         actions: list[Action] = [Subscribe(tuple(wanted))] if wanted else []
-        return [*actions, Unsubscribe(done)] if done else actions
+        if len(self._over) >= UNSUBSCRIBE_TOGETHER:
+            actions.append(Unsubscribe(tuple(self._over)))
+            self._over = []
+        return actions
 
     def _ask_again(self, now: float) -> list[Action]:
         filters = list(self._asked_index)

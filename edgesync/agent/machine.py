@@ -253,7 +253,8 @@ def step(state: State, event: Event) -> Step:
             return replace(state, error=ErrorReport.of(error)), (Report(),)
         case Fetched(blob):
             target = _next_target(state)
-            if state.phase in _UNDERWAY and target and target.source and target.source.blob == blob:
+            awaited = state.phase in (Phase.FETCHING, Phase.WAITING)
+            if awaited and target and target.source and target.source.blob == blob:
                 return replace(state, phase=Phase.APPLYING, error=None, missing=()), (Apply(target), Report())
         case FetchFailed(blob, error) if state.phase in _UNDERWAY and _fetches(state, blob):
             return _wait_or_fail(state, error)

@@ -1,8 +1,8 @@
 """Tells the server what the board is: the newest state, signed in a worker, acknowledged by the broker.
 
-Reports cost bytes, so they are coalesced: one is sent for a change of phase or error, and while a blob comes one for
-each tenth of it, not oftener than every `PROGRESS_EVERY` seconds. A report that was not acknowledged is made anew from
-what is true then.
+Reports cost bytes (about 700 on the air), so they are coalesced: one is sent for a change of phase or error, and while
+a blob comes one for each quarter of it, not oftener than every `PROGRESS_EVERY` seconds. A report that was not
+acknowledged is made anew from what is true then.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgesync.wire.messages import Reported
 APART = 1.0
 """Seconds between two reports at least."""
 PROGRESS_EVERY = 15.0
-PROGRESS_PART = 0.1
+PROGRESS_PART = 0.25
 SIGN_RETRY = 30.0
 """Seconds before a report that could not be signed is tried again."""
 
@@ -51,7 +51,7 @@ class Reporter:
     def progress(self, done: int, total: int, now: float) -> None:
         """Bytes of the blob so far; becomes a report when it is time for one."""
         since, reported = self._progress
-        if done < reported:
+        if done < reported or not since:
             self._progress = (now, done)
         elif done - reported >= PROGRESS_PART * total and now - since >= PROGRESS_EVERY and done < total:
             self._progress = (now, done)

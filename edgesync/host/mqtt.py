@@ -105,6 +105,7 @@ class MqttLink:
         self._stopping = threading.Event()
         self._client: paho.Client | None = None
         self._acks: dict[int, asyncio.Future[None]] = {}
+        self._asked: set[int] = set()
         self._window = asyncio.Semaphore(INFLIGHT)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -131,7 +132,9 @@ class MqttLink:
     def subscribe(self, *filters: str, qos: int = 0) -> None:
         """Ask for topics. While the link is down this does nothing: `Up` is the moment to subscribe."""
         if self._client and filters:
-            self._client.subscribe([(f, qos) for f in filters])
+            code, mid = self._client.subscribe([(f, qos) for f in filters])
+            if code == paho.MQTT_ERR_SUCCESS and mid is not None:
+                self._asked.add(mid)
 
     def unsubscribe(self, *filters: str) -> None:
         if self._client and filters:
@@ -155,6 +158,11 @@ class MqttLink:
                 await ack
             finally:
                 self._acks.pop(info.mid, None)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the broker has acknowledged every SUBSCRIBE of this connection."""
+        return not self._asked
 
     @property
     def traffic(self) -> tuple[int, int]:
@@ -202,6 +210,7 @@ class MqttLink:
         client.on_connect = self._on_connect
         client.on_message = self._on_message
         client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
         client.on_socket_open = self._on_socket_open
         client.on_socket_close = self._on_socket_close
         return client
@@ -223,6 +232,9 @@ class MqttLink:
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
         self._call(self._acknowledged, mid)
+
+    def _on_subscribe(self, _client: Any, _data: Any, mid: int, _reasons: Any, _properties: Any) -> None:
+        self._call(self._asked.discard, mid)
 
     def _on_socket_open(self, _client: Any, _data: Any, sock: Any) -> None:
         # A dead uplink is noticed by the kernel, not after a quarter of an hour of retransmissions.
@@ -257,6 +269,7 @@ class MqttLink:
             if not ack.done():
                 ack.set_exception(LinkError(f"the connection broke before the acknowledgement: {reason}"))
         self._acks.clear()
+        self._asked.clear()
         self._put(Down(reason))
 
     def _acknowledged(self, mid: int) -> None:

@@ -65,6 +65,11 @@ def leaf(fleet: str, blob: BlobId, number: int) -> str:
     return f"{PREFIX}/{fleet}/b/{blob}/index/{number}"
 
 
+def kick(fleet: str, blob: BlobId) -> str:
+    """A topic of a blob on which nothing is ever published: subscribing to it moves a stalled broker on."""
+    return f"{PREFIX}/{fleet}/b/{blob}/kick"
+
+
 def piece(fleet: str, blob: BlobId, number: int) -> str:
     """The filter for all blocks of a piece."""
     return f"{PREFIX}/{fleet}/b/{blob}/{number}/+"
