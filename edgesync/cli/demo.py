@@ -95,9 +95,16 @@ def _images(place: Path, console: Any) -> dict[str, Any]:
     from edgesync.sim.demo import Image
     from edgesync.wire.ids import Digest
 
-    with console.status("Building the demo's firmware from pinned ARM64 packages ..."):
-        paths = firmware.prepare(place, ("demo-v1", "demo-v2", "demo-v3"), lambda *_: None)
-        bad = firmware.with_marker(paths["demo-v3"], place / "demo-v3-bad.tar")
+    console.print("Building the demo's firmware from pinned ARM64 packages ...")
+    told = [""]
+
+    def progress(what: str, _done: int, _total: int) -> None:
+        if what != told[0]:
+            told[0] = what
+            console.print(f"  {what}", highlight=False)
+
+    paths = firmware.prepare(place, ("demo-v1", "demo-v2", "demo-v3"), progress)
+    bad = firmware.with_marker(paths["demo-v3"], place / "demo-v3-bad.tar")
     files = {"v1": paths["demo-v1"], "v2": paths["demo-v2"], "v3": bad}
     return {name: Image(name, path, Digest(_sha256(path)), path.stat().st_size) for name, path in files.items()}
 
@@ -105,8 +112,7 @@ def _images(place: Path, console: Any) -> dict[str, Any]:
 def _sha256(path: Path) -> str:
     import hashlib
 
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _links(emulated: bool) -> str:
@@ -147,7 +153,10 @@ def _watch(story: Story, console: Any) -> None:
             story.watch_apply()
             if time.monotonic() - looked >= LOOK_EVERY:
                 looked = time.monotonic()
+                told = len(story.told)
                 story.look()
+                for line in story.told[told:]:
+                    console.print(line)
                 live.update(_table(story))
             time.sleep(0.02)
         live.update(_table(story))
@@ -156,11 +165,9 @@ def _watch(story: Story, console: Any) -> None:
 def _table(story: Story) -> Table:
     from rich.table import Table
 
-    table = Table(
-        title=f"{story.elapsed:.0f} s since the push", caption="\n".join(story.told[-6:]), title_justify="left"
-    )
+    table = Table(title=f"{story.elapsed:.0f} s since the push", title_justify="left")
     for heading in ("board", "link", "phase", "fetched", "rate", "left", "on the air", "runs", ""):
-        table.add_column(heading, justify="right" if heading in ("fetched", "rate", "left", "on the air") else "left")
+        table.add_column(heading, justify="right" if heading in _NUMBERS else "left")
     for board in story.boards.values():
         table.add_row(*_cells(board))
     return table
@@ -189,20 +196,8 @@ def _conclude(story: Story, summary: Any, console: Any, place: Path) -> None:
     from rich.table import Table
 
     table = Table(title="Where every board ended", title_justify="left")
-    for heading in (
-        "board",
-        "link",
-        "expected",
-        "confirmed",
-        "seconds",
-        "image",
-        "blob",
-        "on the air",
-        "again",
-        "note",
-    ):
-        right = heading in ("seconds", "image", "blob", "on the air", "again")
-        table.add_column(heading, justify="right" if right else "left")
+    for heading in ("board", "link", "expected", "confirmed", "seconds", "blob", "on the air", "again"):
+        table.add_column(heading, justify="right" if heading in _NUMBERS else "left")
     for row in summary["boards"]:
         good = row["confirmed"] == row["expected"]
         table.add_row(
@@ -211,15 +206,17 @@ def _conclude(story: Story, summary: Any, console: Any, place: Path) -> None:
             row["expected"],
             f"[green]{row['confirmed']}[/green]" if good else f"[red]{row['confirmed'] or 'unknown'}[/red]",
             f"{row['seconds']:.0f}",
-            f"{row['image_bytes'] / 1e6:.1f} MB",
             f"{row['blob_bytes'] / 1000:.0f} kB",
             f"{(row['link_bytes_up'] + row['link_bytes_down']) / 1000:.0f} kB",
             f"{row['refetched_bytes'] / 1000:.0f} kB",
-            row["note"],
         )
     console.print(table)
-    for line in story.told:
-        console.print(line)
+    size = max(row["image_bytes"] for row in summary["boards"]) / 1e6
+    console.print(
+        f"The images have {size:.1f} MB. 'blob' is what a board fetched of them, 'on the air' every byte of its link "
+        f"both ways at {summary['link_bytes_at'].upper()} level, 'again' what it had to fetch twice.",
+        highlight=False,
+    )
     wrong = [board.name for board in story.boards.values() if not board.good]
     if wrong:
         console.print(f"[red]Not where they should be: {', '.join(wrong)}.[/red] Logs: {place / 'fleet'}/*.log")
