@@ -18,7 +18,7 @@ from edgesync.host.files import fsync_dir, storage_errors
 from edgesync.wire.ids import Digest
 
 DICTIONARY = 16 << 20
-"""Bytes; 32 MiB would be 1 % smaller on a large image and leave an apply worker no room."""
+"""Bytes. A worker peaks at 54 MiB with it; the next size would leave it no room."""
 READ = 1 << 20
 
 PhaseProgress = Callable[[str, int, int], None]

@@ -9,9 +9,10 @@ from edgesync.wire.ids import Digest
 
 MODULE = "edgesync.delta.worker"
 STALL = 120.0
-"""Seconds without progress after which a worker is killed: a worn SD card can be busy with itself for half of that."""
+"""Seconds without progress after which a worker is killed: at most 8 MiB are written out between two reports, and a
+worn SD card may pause on the way."""
 ADDRESS_SPACE = 384 << 20
-"""Bytes of address space: numpy maps about 100 MiB and touches 25; a worker never keeps 64 MiB resident."""
+"""Bytes of address space: three times what a worker was seen to need, of which it keeps less than 64 MiB resident."""
 
 Kind = Literal["delta", "full", "copy"]
 
