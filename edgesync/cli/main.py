@@ -25,7 +25,7 @@ COMMANDS = (
 
 EPILOG = """\
 A first look:       edgesync demo
-A fleet of yours:   edgesync init DIR, then the README that it prints
+A fleet of yours:   edgesync init DIR, then what it prints
 What is going on:   edgesync status --watch
 """
 
