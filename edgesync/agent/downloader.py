@@ -57,10 +57,10 @@ class Downloader:
         return self._source.length if self._source else 0
 
     def start(self, source: Source) -> None:
-        """Fetch this blob; the same one again only asks the broker anew."""
+        """Fetch this blob. The same one again goes on, and asks the broker anew only where it was silent."""
         if self._source and self._source.blob == source.blob and self._fetch and self._task and not self._task.done():
             self._source = source
-            if self._connected:
+            if self._connected and self._fetch.starved:
                 self._do(self._fetch.connected(self._clock.monotonic()))
             return
         self.stop()

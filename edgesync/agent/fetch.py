@@ -160,6 +160,11 @@ class Fetch:
         full = len(self.have) * layout.PIECE
         return full - (layout.PIECE - self._last_length()) if self._pieces - 1 in self.have else full
 
+    @property
+    def starved(self) -> bool:
+        """The broker was asked often enough, and gave nothing."""
+        return self._starved
+
     def connected(self, now: float) -> list[Action]:
         """A new connection: nothing is subscribed there."""
         self._connected, self._kicked, self._tries = True, False, 0
