@@ -39,7 +39,7 @@ class Client:
             answer = json.loads(data)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise NotReachableError(
-                f"{self._path}: no server answers there ({error}); start it with `edgesync serve --config FILE`, or say "
+                f"{self._path}: no server answers there ({error}); start it with `edgesync serve`, or say "
                 "with --config or --socket which one is meant"
             ) from error
         finally:

@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "status",
         help="where each board stands",
-        description="Show the revision, the rollout and its waves, and each board: phase, bytes, rate, time left, error.",
+        description="Show the revision, the rollout and its waves, and each board: phase, bytes, rate, time left.",
         epilog="docs/operations.md describes every word, and the JSON. Example: edgesync status --watch",
     )
     client.add_arguments(parser)

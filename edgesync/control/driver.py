@@ -23,6 +23,7 @@ from edgesync.control.standing import (
     BlobFailed,
     BlobGone,
     BlobReady,
+    BoardReported,
     Effect,
     EnsureBlob,
     Event,
@@ -35,6 +36,7 @@ from edgesync.control.standing import (
     Status,
 )
 from edgesync.control.state import Batch, Entry, Heard, Loaded, Presence, Signed, Store
+from edgesync.control.tasks import end
 from edgesync.host.clock import Clock
 from edgesync.trust.director import sign_desired
 from edgesync.wire.errors import EdgesyncError, StorageError
@@ -117,9 +119,7 @@ class Driver:
                 for _ in events:
                     self._queue.task_done()
         finally:
-            for task in self._tasks.values():
-                task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await end(self._tasks.values())
             self._thread.shutdown(wait=True)
 
     def lost(self, blob: BlobId, error: EdgesyncError) -> None:
@@ -139,7 +139,8 @@ class Driver:
             was = self.state
             self.state, more = rollout.step(was, event, now)
             effects += more
-            self._entries += journal.entries(was, self.state, now)
+            device = event.reported.device if isinstance(event, BoardReported) else None
+            self._entries += journal.entries(was, self.state, now, device)
         return before, effects
 
     async def _save(self, before: State) -> None:

@@ -15,6 +15,7 @@ from edgesync.control.images import HashCache, ImageStore
 from edgesync.control.repository import FleetInvalidError
 from edgesync.control.source import Commit, Repository
 from edgesync.control.standing import Spec
+from edgesync.control.tasks import end
 from edgesync.wire.errors import ConfigError, EdgesyncError
 from edgesync.wire.ids import Digest
 
@@ -55,8 +56,7 @@ class Follower:
                 if self._head is not None:
                     await self._take(self._head, last_good)
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            await end([watching])
 
     async def _watch(self) -> None:
         async for seen in self._repository.watch(self._config.poll, self._wake):

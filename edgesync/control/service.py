@@ -39,6 +39,7 @@ from edgesync.control.standing import (
     Tick,
 )
 from edgesync.control.state import Store
+from edgesync.control.tasks import end
 from edgesync.control.types import Board
 from edgesync.host.clock import SystemClock
 from edgesync.host.mqtt import Down, LinkOptions, Message, MqttLink, Up
@@ -115,10 +116,8 @@ class Service:
                     raise error
         finally:
             server.should_exit = True
-            for task, name in tasks.items():
-                if name != "api":
-                    task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(task for task, name in tasks.items() if name != "api")
+            await asyncio.wait([task for task, name in tasks.items() if name == "api"], timeout=api.STOP_LIMIT + 1)
             await self._link.stop()
             listener.close()
             self._config.socket.unlink(missing_ok=True)
