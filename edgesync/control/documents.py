@@ -50,12 +50,13 @@ def _offered_to_dict(offered: Offered) -> dict[str, Any]:
         "base": dict(offered.base),
         "at": offered.at,
         "expires": offered.expires,
+        "first": offered.first,
     }
 
 
 def _offered_from_dict(value: Mapping[str, Any]) -> Offered:
     desired = Desired.from_dict(value["desired"])
-    return Offered(desired, value["boot_id"], value["base"], value["at"], value["expires"])
+    return Offered(desired, value["boot_id"], value["base"], value["at"], value["expires"], value["first"])
 
 
 def _wanted_to_dict(wanted: Wanted) -> dict[str, Any]:

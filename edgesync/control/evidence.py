@@ -27,7 +27,7 @@ def learn(board: Standing) -> Standing:
     current = (
         board.retry == 0
         if offered is None
-        else (report.version >= offered.desired.version and offered.desired.retry == board.retry)
+        else (report.version >= offered.first and offered.desired.retry == board.retry)
     )
     if not current:
         return board
@@ -51,7 +51,7 @@ def is_confirmed(board: Standing) -> bool:
     if board.status is Status.CONFIRMED or offered is None:
         return True
     if offered.base == wants:
-        return offered.digests == wants and report.version >= offered.desired.version
+        return offered.digests == wants and report.version >= offered.first
     return report.boot_id != offered.boot_id
 
 
@@ -74,7 +74,7 @@ def in_flight(board: Standing) -> bool:
     report, offered = board.reported, board.offered
     if report is None or offered is None or offered.desired.hold:
         return False
-    if report.version == offered.desired.version and report.phase is Phase.FAILED:
+    if report.version >= offered.first and report.phase is Phase.FAILED:
         return False
     return any(report.images.get(component) != digest for component, digest in offered.digests.items())
 
@@ -101,7 +101,7 @@ def judge(board: Standing, now: float, listening: float | None, lost_after: floa
     assert report is not None
     assert offered is not None
     failure = quarantined(board, frozenset())
-    if report.version == offered.desired.version and (report.phase is Phase.FAILED or failure):
+    if report.version >= offered.first and (report.phase is Phase.FAILED or failure):
         return Status.FAILED, report.error or failure
     if _gone_silent(board):
         return board.status, board.error
@@ -110,7 +110,7 @@ def judge(board: Standing, now: float, listening: float | None, lost_after: floa
         return (Status.LOST if quiet > lost_after else Status.ACTIVATED), report.error
     if quiet > PENDING_AFTER:
         return Status.PENDING, report.error
-    if report.version < offered.desired.version:
+    if report.version < offered.first:
         return Status.OFFERED, None
     return Status.ACTING, report.error
 

@@ -269,7 +269,7 @@ def _offer(state: State, board: Standing, targets: tuple[Target, ...], now: floa
     desired = Desired(
         board.device, _version(board), state.revision, state.rollout, board.wanted.release, targets, retry=board.retry
     )
-    offered = Offered(desired, report.boot_id, board.holds, now, now + DESIRED_LIFE)
+    offered = Offered(desired, report.boot_id, board.holds, now, now + DESIRED_LIFE, desired.version)
     effects.append(Offer(offered))
     status = board.status if board.status is Status.CONFIRMED else Status.OFFERED
     return _become(replace(board, offered=offered), status, now)
@@ -287,7 +287,7 @@ def _hold(state: State, board: Standing, reason: str, now: float, effects: list[
         retry=board.retry,
     )
     # The evidence that the offer was measured against stays: the hold may come too late to stop an activation.
-    offered = replace(board.offered, desired=desired, at=now, expires=now + DESIRED_LIFE)
+    offered = replace(board.offered, desired=desired, at=now, expires=now + DESIRED_LIFE, first=desired.version)
     effects.append(Hold(offered))
     return _become(replace(board, offered=offered), Status.WAITING, now)
 
@@ -297,7 +297,7 @@ def _renew(state: State, board: Standing, now: float, effects: list[Effect]) -> 
     offered = board.offered
     if offered is None or offered.expires - now > RENEW_BEFORE or board.unsettled:
         return board
-    if board.status is Status.FAILED or (state.paused and not offered.desired.hold):
+    if state.paused and not offered.desired.hold:
         return board
     desired = replace(offered.desired, version=_version(board))
     offered = replace(offered, desired=desired, expires=now + DESIRED_LIFE)

@@ -40,7 +40,8 @@ REACHED = frozenset({Status.ACTING, Status.ACTIVATED, Status.CONFIRMED}) | BAD
 @dataclass(frozen=True, slots=True)
 class Offered:
     """The desired state in force for a board, and what the board had reported when it was offered: the evidence of an
-    activation is measured against that. `expires` (s): when its signature ends.
+    activation is measured against that. `expires` (s): when its signature ends. `first` is the version under which it
+    was first said: signing it anew makes a new version, and no board has to begin anew for it.
     """
 
     desired: Desired
@@ -48,6 +49,7 @@ class Offered:
     base: Digests
     at: float
     expires: float
+    first: int
 
     @property
     def digests(self) -> dict[str, Digest]:
