@@ -1,0 +1,119 @@
+"""One board's way from what it holds to what it shall run."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgesync.control.planner import BlobKey, Built, Plan, Stock, Unbuildable, plan
+from edgesync.control.types import FailurePolicy, Image
+from edgesync.wire.ids import BlobId, Digest, digest_of
+from edgesync.wire.messages import ErrorReport
+
+OLD, NEW, STRANGE = (digest_of(name) for name in (b"old", b"new", b"strange"))
+IMAGE = Image("root", "new.img", "2", NEW, ("files",))
+SIZES = {OLD: 1000, NEW: 1000}
+DELTA, FULL = BlobKey(NEW, OLD), BlobKey(NEW)
+BAD_BASE = ErrorReport("BaseModified", "slot a was written to")
+
+
+def built(length: int) -> Built:
+    return Built(BlobId(f"{length:032x}"), length)
+
+
+def one(
+    held: Digest | None,
+    blobs: dict[BlobKey, Built | Unbuildable],
+    policy: FailurePolicy | None = None,
+    failed: ErrorReport | None = None,
+    url: str = "",
+) -> Plan:
+    stock = Stock(SIZES, blobs, policy or FailurePolicy(), url)
+    return plan({"root": IMAGE}, {"root": held} if held else {}, stock, failed)
+
+
+def test_a_board_that_holds_the_image_needs_no_source() -> None:
+    assert one(NEW, {}).targets[0].source is None
+
+
+def test_a_known_base_asks_for_the_delta_and_then_names_it() -> None:
+    assert one(OLD, {}).missing == (DELTA,)
+    source = one(OLD, {DELTA: built(10)}, url="http://files/").targets[0].source
+    assert source is not None
+    assert (source.kind, source.base, source.length) == ("delta", OLD, 10)
+    assert source.url == f"http://files/{source.blob}"
+
+
+def test_an_unknown_base_and_no_base_at_all_ask_for_the_full_image() -> None:
+    assert one(STRANGE, {}).missing == (FULL,)
+    assert one(None, {}).missing == (FULL,)
+
+
+def test_a_large_delta_is_compared_with_the_full_image_and_the_smaller_is_sent() -> None:
+    assert one(OLD, {DELTA: built(251)}).missing == (FULL,)
+    for full, kind in ((200, "full"), (251, "full"), (252, "delta")):
+        source = one(OLD, {DELTA: built(251), FULL: built(full)}).targets[0].source
+        assert source is not None
+        assert source.kind == kind
+    unmade = one(OLD, {DELTA: built(251), FULL: Unbuildable(ErrorReport("BuildFailed"))}).targets[0].source
+    assert unmade is not None
+    assert unmade.kind == "delta"
+
+
+def test_a_delta_that_failed_on_the_board_follows_the_policy() -> None:
+    blobs: dict[BlobKey, Built | Unbuildable] = {DELTA: built(10), FULL: built(400)}
+    for policy in ("wait", "fail"):
+        assert one(OLD, blobs, FailurePolicy(policy), BAD_BASE).refusal == BAD_BASE  # type: ignore[arg-type]
+    source = one(OLD, blobs, FailurePolicy("full", 400), BAD_BASE).targets[0].source
+    assert source is not None
+    assert source.kind == "full"
+    refusal = one(OLD, blobs, FailurePolicy("full", 399), BAD_BASE).refusal
+    assert refusal is not None
+    assert refusal.name == "BaseModified"
+    assert "400 bytes" in refusal.detail
+    assert "399" in refusal.detail
+
+
+def test_a_blob_that_could_not_be_made_is_told_in_its_own_words() -> None:
+    broken = ErrorReport("BuildFailed", "no memory")
+    assert one(OLD, {DELTA: Unbuildable(broken)}).refusal == broken
+    assert one(None, {FULL: Unbuildable(broken)}).refusal == broken
+
+
+COMPONENTS = ("boot", "dtb", "root")
+DIGESTS = [digest_of(bytes([n])) for n in range(5)]
+
+
+@given(
+    st.lists(st.sampled_from(DIGESTS), min_size=3, max_size=3),
+    st.lists(st.sampled_from([*DIGESTS, STRANGE, None]), min_size=3, max_size=3),
+    st.dictionaries(st.sampled_from([BlobKey(a, b) for a in DIGESTS for b in ["", *DIGESTS]]), st.integers(1, 2000)),
+    st.sampled_from([None, BAD_BASE]),
+    st.sampled_from([FailurePolicy("wait"), FailurePolicy("fail"), FailurePolicy("full", 500)]),
+)
+def test_a_plan_is_whole_missing_or_refused_and_its_sources_fit_what_the_board_holds(
+    wanted: list[Digest],
+    held: list[Digest | None],
+    lengths: dict[BlobKey, int],
+    failed: ErrorReport | None,
+    policy: FailurePolicy,
+) -> None:
+    images = {c: Image(c, c, "1", d, ()) for c, d in zip(COMPONENTS, wanted, strict=True)}
+    holds = {c: d for c, d in zip(COMPONENTS, held, strict=True) if d}
+    stock = Stock(dict.fromkeys(DIGESTS, 1000), {k: built(n) for k, n in lengths.items()}, policy)
+    result = plan(images, holds, stock, failed)
+    assert sum(map(bool, (result.targets, result.missing, result.refusal))) == 1
+    assert not set(result.missing) & lengths.keys()
+    assert not result.targets or [t.component for t in result.targets] == sorted(images)
+    for target in result.targets:
+        if target.source is None:
+            assert holds.get(target.component) == target.sha256
+        elif target.source.kind == "delta":
+            assert failed is None
+            assert target.source.base == holds[target.component]
+        else:
+            assert lengths[BlobKey(target.sha256)] == target.source.length
+
+
+def test_boards_on_the_same_base_need_the_same_one_blob() -> None:
+    assert len({one(OLD, {}).missing for _ in range(1200)}) == 1
