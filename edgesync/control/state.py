@@ -171,6 +171,13 @@ class Store:
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _tune_sqlite)
         self._insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
         with self._transaction() as connection:
             _METADATA.create_all(connection)
             found = connection.execute(sa.select(FLEET.c.format)).scalar()
@@ -178,8 +185,8 @@ class Store:
                 connection.execute(
                     sa.insert(FLEET).values(id=1, format=FORMAT, rollout="", paused=False, quarantine=[])
                 )
-            elif found != FORMAT:
-                raise UnknownFormatError(f"database {self._engine.url!r}: found format {found}, expected {FORMAT}")
+        if found not in (None, FORMAT):
+            raise UnknownFormatError(f"database {self._engine.url!r}: found format {found}, expected {FORMAT}")
 
     def close(self) -> None:
         self._engine.dispose()

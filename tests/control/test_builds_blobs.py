@@ -1,0 +1,135 @@
+"""Blobs made by real children, kept by content, and what happens when one goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import lzma
+import os
+from pathlib import Path
+
+import pytest
+import serverlab
+
+from edgesync.control.builds import Builds
+from edgesync.control.planner import BlobKey
+from edgesync.wire.blob import PIECE, parse_index, short_hash
+from edgesync.wire.errors import BlobCorruptError, BuildFailedError, EdgesyncError, StorageError
+from edgesync.wire.ids import BlobId, Digest, digest_of
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> dict[Digest, Path]:
+    found = {}
+    for number, data in enumerate(serverlab.images(2)):
+        path = tmp_path / f"{number}.img"
+        path.write_bytes(data)
+        found[digest_of(data)] = path
+    return found
+
+
+def children() -> set[str]:
+    """Processes that we started and that still run."""
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
+def test_a_delta_and_a_full_image_are_kept_under_the_id_of_their_index(
+    tmp_path: Path, images: dict[Digest, Path]
+) -> None:
+    old, new = images
+
+    async def flow() -> None:
+        builds = Builds(tmp_path / "blobs", images.get)
+        told = []
+        for key in (BlobKey(new, old), BlobKey(new)):
+            built = await builds.make(key, lambda *what: told.append(what))
+            again = await builds.make(key)
+            assert again == built
+            files = builds.verify(built.blob)
+            data = files.path.read_bytes()
+            assert (len(data), files.index.length, files.index.blob) == (built.length, built.length, built.blob)
+            assert short_hash(files.piece(0)) == files.leaves[0][:16]
+            assert b"".join(files.piece(n) for n in range(files.index.pieces)) == data
+            side = (tmp_path / "blobs" / f"{built.blob}.index").read_bytes()
+            assert parse_index(built.blob, side[: len(files.index.encode())]) == files.index
+            assert side == files.index.encode() + b"".join(files.leaves)
+            assert files.path.stat().st_mode & 0o777 == 0o644
+        assert lzma.decompress(data) == images[new].read_bytes()
+        assert told
+        assert len(builds.kept()) == 2
+        assert list((tmp_path / "blobs/making").iterdir()) == []
+
+    asyncio.run(flow())
+
+
+def test_every_flipped_bit_and_a_cut_are_found_before_a_blob_is_published(
+    tmp_path: Path, images: dict[Digest, Path]
+) -> None:
+    _, new = images
+
+    async def flow() -> None:
+        builds = Builds(tmp_path / "blobs", images.get)
+        built = await builds.make(BlobKey(new))
+        path = tmp_path / "blobs" / built.blob
+        whole = path.read_bytes()
+        for at in (0, PIECE - 1, PIECE, len(whole) - 1):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+            with pytest.raises(BlobCorruptError):
+                builds.verify(built.blob)
+        path.write_bytes(whole[:-1])
+        with pytest.raises(BlobCorruptError):
+            builds.verify(built.blob)
+        path.write_bytes(whole)
+        side = tmp_path / "blobs" / f"{built.blob}.index"
+        side.write_bytes(side.read_bytes()[:-1])
+        with pytest.raises(EdgesyncError):
+            builds.verify(built.blob)
+        builds.remove(built.blob)
+        builds.remove(built.blob)
+        assert builds.kept() == frozenset()
+        with pytest.raises(StorageError):
+            builds.open(built.blob)
+
+    asyncio.run(flow())
+
+
+def test_a_build_that_cannot_be_made_says_why(tmp_path: Path, images: dict[Digest, Path]) -> None:
+    old, new = images
+
+    async def flow() -> None:
+        builds = Builds(tmp_path / "blobs", images.get)
+        with pytest.raises(BuildFailedError, match="not in the image store"):
+            await builds.make(BlobKey(digest_of(b"unknown"), old))
+        images[new].unlink()
+        with pytest.raises(BuildFailedError, match=r"1\.img"):
+            await builds.make(BlobKey(new, old))
+        assert list((tmp_path / "blobs/making").iterdir()) == []
+
+    asyncio.run(flow())
+
+
+def test_cancelling_kills_the_child_and_leaves_nothing(tmp_path: Path, images: dict[Digest, Path]) -> None:
+    old, new = images
+
+    async def flow() -> None:
+        builds = Builds(tmp_path / "blobs", images.get)
+        before = children()
+        task = asyncio.ensure_future(builds.make(BlobKey(new, old)))
+        while not children() - before:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert children() <= before
+        assert list((tmp_path / "blobs/making").iterdir()) == []
+
+    asyncio.run(flow())
+
+
+def test_what_a_killed_server_left_unfinished_is_swept_at_start_and_blobs_stay(tmp_path: Path) -> None:
+    making = tmp_path / "blobs/making"
+    making.mkdir(parents=True)
+    (making / "half").write_bytes(b"x")
+    (tmp_path / "blobs" / ("ab" * 16 + ".index")).write_bytes(b"x")
+    builds = Builds(tmp_path / "blobs", lambda _digest: None)
+    assert list(making.iterdir()) == []
+    assert builds.kept() == {BlobId("ab" * 16)}
