@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 EVERY = 1.0
 """Seconds between two looks with --watch."""
 
+_WHOLE = ("board", "status")
+
 _STYLES = {
     "confirmed": "green",
     "failed": "bold red",
@@ -71,7 +73,9 @@ def render(status: dict[str, Any]) -> RenderableType:
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("board", "wave", "status", "phase"):
-        table.add_column(name, no_wrap=True)
+        # On a narrow terminal the numbers give way: which board, and how it stands, is what one came for.
+        whole = [len(board["device" if name == "board" else name]) for board in status["boards"] if name in _WHOLE]
+        table.add_column(name, no_wrap=True, min_width=max(whole, default=0))
     for name in ("bytes", "rate", "left"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("error", overflow="fold")

@@ -89,8 +89,7 @@ class Publisher:
         self._doomed: dict[BlobId, float] = {}
         self._published_at: dict[BlobId, float] = {}
         self._again: set[BlobId] = set()
-        self._connected = False
-        self._audited = False
+        self._connected = self._audited = self._working = False
         self._last_heard = 0.0
         self._kick = asyncio.Event()
         self.blobs_published = 0
@@ -134,7 +133,7 @@ class Publisher:
     @property
     def idle(self) -> bool:
         """True when the broker holds what it should, as far as is known."""
-        return self._audited and not self._kick.is_set() and not self._due()
+        return self._audited and not self._working and not self._kick.is_set() and not self._due()
 
     # --- what the link says -------------------------------------------------------------------------------------
 
@@ -170,12 +169,15 @@ class Publisher:
             try:
                 if not self._audited:
                     await self._audit()
+                self._working = True
                 await self._reconcile()
             except LinkError as error:
                 log.warning("publishing stopped: %s", error)
                 self._audited = False
                 await asyncio.sleep(RETRY_AFTER)
                 self._kick.set()
+            finally:
+                self._working = False
 
     async def _audit(self) -> None:
         """Learn what the broker holds. It cannot say that it has told all, so silence has to do."""

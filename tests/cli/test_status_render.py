@@ -1,0 +1,125 @@
+"""What the terminal shows of a status, and what JSON says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from edgesync.cli import client, main
+from edgesync.cli.status import render
+
+
+def status(**other: Any) -> dict[str, Any]:
+    board = {
+        "device": "demo.b01",
+        "status": "acting",
+        "since": 1.0,
+        "part": True,
+        "phase": "fetching",
+        "release": "v2",
+        "wave": 1,
+        "up": True,
+        "seen": 2.0,
+        "done": 16384,
+        "total": 442623,
+        "rate": 3754.0,
+        "left": 113.5,
+        "error": None,
+    }
+    failed = {
+        **board,
+        "device": "demo.b02",
+        "status": "failed",
+        "phase": "failed",
+        "rate": None,
+        "left": None,
+        "up": False,
+        "error": {"name": "BootFailed", "detail": "slot b was refused [twice]"},
+    }
+    waves = [
+        {"name": "canary", "open": True, "success": 1.0, "counts": {"confirmed": 1}},
+        {"name": "rest", "open": False, "success": 0.9, "counts": {"acting": 1, "failed": 1}},
+    ]
+    rollout = {
+        "id": "abc",
+        "revision": "c" * 40,
+        "author": "Ada",
+        "subject": "Ship v2",
+        "started": 1.0,
+        "phase": "running",
+        "reason": "",
+        "paused": False,
+        "reached": 2,
+        "counts": {"acting": 1, "failed": 1},
+        "waves": waves,
+    }
+    return {
+        "format": 1,
+        "time": 3.0,
+        "fleet": "demo",
+        "problem": "",
+        "broker": {"connected": True, "reason": ""},
+        "rollout": rollout,
+        "builds": [],
+        "quarantine": [],
+        "refused": [],
+        "boards": [board, failed],
+        **other,
+    }
+
+
+def shown(value: dict[str, Any], width: int = 160) -> str:
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(render(value))
+    return capture.get()
+
+
+def test_a_board_s_line_has_phase_bytes_rate_time_left_and_error() -> None:
+    text = shown(status())
+    (line,) = [line for line in text.splitlines() if line.startswith("demo.b01")]
+    assert line.split() == [
+        *("demo.b01", "rest", "acting", "fetching"),
+        *("16,384", "/", "442,623", "3,754", "B/s", "1", "min", "54", "s"),
+    ]
+    (line,) = [line for line in text.splitlines() if line.startswith("demo.b02")]
+    assert "failed (away)" in line
+    assert line.rstrip().endswith("BootFailed: slot b was refused [twice]")
+
+
+def test_the_head_tells_revision_rollout_waves_and_every_trouble() -> None:
+    text = shown(
+        status(
+            problem="FleetInvalid: fleet.yaml:3: found x",
+            broker={"connected": False, "reason": "127.0.0.1:1883: refused"},
+            builds=[{"what": "delta a..b", "phase": "diff", "done": 1, "total": 4}],
+            refused=[{"device": "demo.b02", "name": "ForgedMessage", "detail": "not signed", "time": 1.0, "count": 3}],
+        )
+    )
+    for part in (
+        "fleet demo  revision cccccccccccc  Ship v2",
+        "rollout abc  running  1 acting, 1 failed",
+        "waves canary > rest (closed)",
+        "broker: 127.0.0.1:1883: refused",
+        "FleetInvalid: fleet.yaml:3: found x",
+        "making delta a..b: diff 25%",
+        "refused 3 of demo.b02: ForgedMessage: not signed",
+    ):
+        assert part in text
+
+
+def test_a_fleet_without_a_rollout_and_a_narrow_terminal_are_no_trouble() -> None:
+    empty = status(boards=[])
+    empty["rollout"] |= {"id": "", "revision": "", "waves": [], "counts": {}}
+    assert "(none yet)" in shown(empty)
+    assert "demo.b01" in shown(status(), 40)
+    assert "acting" in shown(status(), 40)
+
+
+def test_json_is_the_server_s_answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(client.Client, "get", lambda _self, _target: status())
+    assert main.main(["status", "--socket", "/none", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == status()
