@@ -86,7 +86,7 @@ class Builds:
         out = self._making / uuid.uuid4().hex
         try:
             async with self._slots:
-                await _run([sys.executable, "-m", module, *arguments, str(out)], str(key), progress)
+                await _run(module, [*arguments, str(out)], str(key), progress)
                 return await asyncio.to_thread(self._keep, out)
         finally:
             out.unlink(missing_ok=True)
@@ -149,10 +149,10 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-async def _run(command: list[str], what: str, progress: Progress | None) -> None:
+async def _run(module: str, arguments: list[str], what: str, progress: Progress | None) -> None:
     """Follow one child to its reply. Raises BuildFailedError."""
     child = await asyncio.create_subprocess_exec(
-        *command,
+        *(sys.executable, "-m", "edgesync.control.child", str(os.getpid()), module, *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

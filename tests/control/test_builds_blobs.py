@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import lzma
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -123,6 +126,31 @@ def test_cancelling_kills_the_child_and_leaves_nothing(tmp_path: Path, images: d
         assert list((tmp_path / "blobs/making").iterdir()) == []
 
     asyncio.run(flow())
+
+
+SERVER = """
+import os, subprocess, sys, time
+command = [sys.executable, "-m", "edgesync.control.child", str(os.getpid()), "http.server", "--bind", "127.0.0.1", "0"]
+print(subprocess.Popen(command, stdout=subprocess.DEVNULL).pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_build_dies_with_a_server_that_is_killed() -> None:
+    command = [sys.executable, "-c", SERVER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        assert server.stdout
+        child = Path(f"/proc/{int(server.stdout.readline())}")
+        while b"http.server" not in (child / "cmdline").read_bytes():
+            time.sleep(0.01)
+        time.sleep(0.5)
+        assert child.exists()
+        server.kill()
+        server.wait()
+        until = time.monotonic() + 10
+        while child.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not child.exists() or "Z" in (child / "stat").read_text().split()[2]
 
 
 def test_what_a_killed_server_left_unfinished_is_swept_at_start_and_blobs_stay(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""docs/operations.md names what there is: every member of the status, every status of a board, every command."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from edgesync.cli import commands
+from edgesync.control.fleet import FleetView, Refusal
+from edgesync.control.planner import BlobKey
+from edgesync.control.standing import Standing, State, Status
+from edgesync.control.types import Image, Wanted
+from edgesync.control.view import detail, overview
+from edgesync.wire.ids import DeviceId, digest_of
+
+TEXT = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+WORDS = set(re.findall(r"`([^`]+)`", TEXT))
+DEVICE = DeviceId("demo.b1")
+
+
+def names(value: dict[str, Any]) -> set[str]:
+    return {
+        *value,
+        *(name for v in value.values() if isinstance(v, list) for item in v if isinstance(item, dict) for name in item),
+    }
+
+
+def test_every_member_of_the_json_is_described() -> None:
+    board = Standing(Wanted(DEVICE, "v1", {"root": Image("root", "x", "1", digest_of(b"x"), ())}, 0))
+    view = FleetView({}, {}, {})
+    view.refused[DEVICE] = Refusal("ForgedMessage", "", 1.0, 1)
+    health = {"fleet": "demo", "problem": "", "broker": {}, "publisher": {}}
+    making = {BlobKey(digest_of(b"x")): ("compress", 1, 2)}
+    status = overview(State(boards={DEVICE: board}), view, making, health, 1.0)
+    members = names(status) | names(status["rollout"]) | set(detail(board, view, []))
+    assert members <= WORDS, members - WORDS
+
+
+def test_every_status_and_every_command_is_described() -> None:
+    assert {status.value for status in Status} <= WORDS
+    for name in ("status", "history", "pause", "resume", "abort", "retry"):
+        assert any(word.split()[0] in (name, "edgesync") and name in word for word in WORDS), name
+        assert name == "status" or name in (commands.__doc__ or "")
