@@ -147,25 +147,25 @@ def _settle(ask: Any, console: Any) -> None:
 def _watch(story: Story, console: Any) -> None:
     from rich.live import Live
 
-    with Live(console=console, refresh_per_second=4) as live:
-        looked = 0.0
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        looked, printed = 0.0, 0
         while not story.over and story.elapsed < LIMIT:
             story.watch_apply()
             if time.monotonic() - looked >= LOOK_EVERY:
                 looked = time.monotonic()
-                told = len(story.told)
                 story.look()
-                for line in story.told[told:]:
-                    console.print(line)
+                for line in story.told[printed:]:
+                    console.print(line, highlight=False)
+                printed = len(story.told)
                 live.update(_table(story))
             time.sleep(0.02)
-        live.update(_table(story))
 
 
 def _table(story: Story) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=f"{story.elapsed:.0f} s since the push", title_justify="left")
+    table = Table(title=f"{story.elapsed:.0f} s since the push", title_justify="left", box=SIMPLE_HEAD)
     for heading in ("board", "link", "phase", "fetched", "rate", "left", "on the air", "runs", ""):
         table.add_column(heading, justify="right" if heading in _NUMBERS else "left")
     for board in story.boards.values():
@@ -193,9 +193,10 @@ def _cells(board: BoardStory) -> list[str]:
 
 
 def _conclude(story: Story, summary: Any, console: Any, place: Path) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title="Where every board ended", title_justify="left")
+    table = Table(title="Where every board ended", title_justify="left", box=SIMPLE_HEAD)
     for heading in ("board", "link", "expected", "confirmed", "seconds", "blob", "on the air", "again"):
         table.add_column(heading, justify="right" if heading in _NUMBERS else "left")
     for row in summary["boards"]:
