@@ -190,6 +190,18 @@ def test_retry_lifts_quarantine_with_a_number_that_grows() -> None:
     # An old report that still tells of the quarantine does not bring it back.
     story.says("b1", phase=Phase.FAILED, quarantine=(IMAGES["B"],), version=offer.offered.desired.version - 1)
     assert story.status("b1") is Status.OFFERED
+    assert not story.state.boards[DeviceId("demo.b1")].quarantine
+
+
+def test_the_right_digests_in_the_boot_of_the_offer_confirm_nothing() -> None:
+    story = Story("b1")
+    story.build(story.push("B"))
+    story.says("b1", images={"root": IMAGES["B"]}, boot_id="boot-1")
+    assert story.status("b1") is Status.ACTING
+    story.says("b1", images={"root": IMAGES["B"]}, boot_id="boot-2", confirmed=False)
+    assert story.status("b1") is Status.ACTIVATED
+    story.says("b1", images={"root": IMAGES["B"]}, boot_id="boot-2")
+    assert story.status("b1") is Status.CONFIRMED
 
 
 def test_a_newer_revision_stops_a_board_that_fetches_what_is_no_longer_wanted() -> None:
