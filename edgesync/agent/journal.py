@@ -96,11 +96,12 @@ def state_from_dict(value: Mapping[str, Any]) -> State:
         confirmed=value.get("confirmed") is True,
         images={str(k): parse_digest(v) for k, v in fields.mapping(value, "images").items()},
         ready=tuple(str(c) for c in fields.array(value, "ready")),
-        trial=tuple(Target.from_dict(t) for t in fields.array(value, "trial")),
+        trial=tuple(Target.from_dict(fields.mapping({"trial": t}, "trial")) for t in fields.array(value, "trial")),
         suspects=tuple(parse_digest(d) for d in fields.array(value, "suspects")),
         quarantine=tuple(parse_digest(d) for d in fields.array(value, "quarantine")),
         retry=fields.integer(value, "retry"),
         attempts=fields.integer(value, "attempts"),
+        waits=fields.integer(value, "waits", 0),
         error=ErrorReport.from_dict(error) if error else None,
         missing=tuple(parse_blob(b) for b in fields.array(value, "missing")),
     )

@@ -38,10 +38,14 @@ QUARANTINE_LIMIT = 16
 """Digests remembered: the oldest is forgotten first."""
 RETRY_FIRST, RETRY_LIMIT = 15.0, 3600.0
 """Seconds before a healing error is tried again: doubled each time up to the limit."""
+_DOUBLINGS = 8
+"""Until the limit is reached. A disk may be full for months: 2 to the power of its waits is no float any more."""
 ATTEMPTS_LIMIT = 6
 """Tries of one apply (about eight minutes of waiting) before only another desired state helps."""
 
 _UNDERWAY = (Phase.FETCHING, Phase.APPLYING, Phase.WAITING)
+_VERDICTS = ("ProbeFailed", "ResultMismatch")
+"""Names of the errors that condemn a slot while it is on trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ class State:
     suspects: tuple[Digest, ...] = ()  # those of them that the slot booted then did not hold
     quarantine: tuple[Digest, ...] = ()
     retry: int = 0
-    attempts: int = 0
+    attempts: int = 0  # of the work at hand that failed
+    waits: int = 0  # for whatever, since the last success
     error: ErrorReport | None = None
     missing: tuple[BlobId, ...] = ()
 
@@ -92,7 +97,9 @@ class Cleared:
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """A message was refused, or the clock ran backwards. It costs a report and changes nothing else."""
+    """A message was refused, or the clock ran backwards. It costs a report and changes nothing else, and it does not
+    hide the error that the board stands still for.
+    """
 
     error: EdgesyncError
 
@@ -250,23 +257,23 @@ def step(state: State, event: Event) -> Step:
             if state.phase in _UNDERWAY:
                 return _idle(state, Stop())
         case Noticed(error) if state.error != ErrorReport.of(error):
-            return replace(state, error=ErrorReport.of(error)), (Report(),)
-        case Fetched(blob):
+            if state.phase is not Phase.FAILED and not _is_condemned(state):
+                return replace(state, error=ErrorReport.of(error)), (Report(),)
+        case Fetched(blob) if _awaits(state, blob):
             target = _next_target(state)
-            awaited = state.phase in (Phase.FETCHING, Phase.WAITING)
-            if awaited and target and target.source and target.source.blob == blob:
-                return replace(state, phase=Phase.APPLYING, error=None, missing=()), (Apply(target), Report())
-        case FetchFailed(blob, error) if state.phase in _UNDERWAY and _fetches(state, blob):
+            assert target is not None
+            return replace(state, phase=Phase.APPLYING, error=None, missing=()), (Apply(target), Report())
+        case FetchFailed(blob, error) if _awaits(state, blob):
             return _wait_or_fail(state, error)
-        case FetchStarved(blob, error) if state.phase in _UNDERWAY and _fetches(state, blob):
+        case FetchStarved(blob, error) if _awaits(state, blob):
             waiting = replace(state, phase=Phase.WAITING, error=ErrorReport.of(error), missing=(blob,))
             return waiting, (Report(),)
-        case FetchFlows(blob) if state.phase is Phase.WAITING and _fetches(state, blob):
+        case FetchFlows(blob) if state.phase is Phase.WAITING and _awaits(state, blob):
             return replace(state, phase=Phase.FETCHING, error=None, missing=()), (Report(),)
         case Applied(component, sha256) if state.phase is Phase.APPLYING:
             target = _next_target(state)
             if target and target.component == component and target.sha256 == sha256:
-                return _pursue(replace(state, ready=(*state.ready, component), attempts=0, error=None))
+                return _pursue(replace(state, ready=(*state.ready, component), attempts=0, waits=0))
         case ApplyFailed(component, error) if state.phase is Phase.APPLYING:
             target = _next_target(state)
             if target and target.component == component:
@@ -275,52 +282,72 @@ def step(state: State, event: Event) -> Step:
                 return failed, effects if error.heals else (Forget(None), *effects)
         case ActivateFailed(error) if state.phase is Phase.ACTIVATING:
             return _wait_or_fail(state, error)
-        case ProbePassed() if state.phase is Phase.CONFIRMING:
-            healthy = replace(state, phase=Phase.IDLE, confirmed=True, trial=(), ready=(), attempts=0, error=None)
-            pursued, effects = _pursue(healthy)
+        case ActivateFailed() if _is_condemned(state):
+            return state, (WakeAfter(RETRY_FIRST),)
+        case ProbePassed() if state.phase is Phase.CONFIRMING and not _is_condemned(state):
+            pursued, effects = _pursue(replace(_healthy(state), confirmed=True))
             return pursued, (MarkGood(), Forget(_blob_of(pursued)), *effects)
         case ProbeFailed(error) if state.phase is Phase.CONFIRMING:
             return _condemned(state, ErrorReport.of(error), Phase.CONFIRMING), (Report(), Reboot())
+        case Woken() if _is_condemned(state):
+            return state, (Reboot(),)
         case Woken() if state.phase is Phase.WAITING and not state.missing:
             return _pursue(state)
     return state, ()
 
 
 def _booted(state: State, event: Booted) -> Step:
-    same_boot = event.boot_id == state.boot_id
-    images_change = dict(event.images) != dict(state.images)
+    before = state
     state = replace(
         state, boot_id=event.boot_id, slot=event.slot, images=dict(event.images), confirmed=not event.trial, missing=()
     )
     good: tuple[Effect, ...] = () if event.trial else (MarkGood(),)
-    if state.phase is Phase.ACTIVATING and same_boot:
+    if state.phase is Phase.ACTIVATING and state.boot_id == before.boot_id:
         return state, (*good, Activate())  # only the process ended; the reboot is still to come
-    if state.phase in (Phase.ACTIVATING, Phase.CONFIRMING):
-        runs_trial = all(event.images.get(t.component) == t.sha256 for t in state.trial)
-        if event.trial and not runs_trial:
-            error = ResultMismatchError(f"slot {event.slot} was booted and does not hold the images that were verified")
-            return _condemned(state, ErrorReport.of(error), Phase.CONFIRMING), (Report(), Reboot())
-        if event.trial:
-            return replace(state, phase=Phase.CONFIRMING), (Probe(), Report())
-        if runs_trial:  # it was marked good, and the power went before that was written down
-            healthy = replace(state, phase=Phase.IDLE, trial=(), ready=(), attempts=0, error=None)
-            pursued, effects = _pursue(healthy)
-            return pursued, (*good, *effects)
-        if state.phase is Phase.ACTIVATING and not event.fell_back:
-            return state, (*good, Activate())  # the power went before the boot loader was told
-        why = state.error or ErrorReport.of(BootFailedError(f"the boot loader came back to slot {event.slot}"))
-        return _condemned(state, why, Phase.FAILED), (*good, Report())
+    by_hand = state.slot != before.slot and not event.trial and not event.fell_back
+    if state.phase in (Phase.ACTIVATING, Phase.CONFIRMING) and not by_hand:
+        judged, effects = _judged(state, event)
+        return judged, (*good, *effects)
     if event.trial:  # a slot that we did not activate is on trial: someone else's flashing; it proves itself alike
-        return replace(state, phase=Phase.CONFIRMING, ready=()), (Probe(), Report())
-    if state.phase is Phase.FAILED and not images_change:
+        known = before.images.values()
+        suspects = tuple(digest for digest in event.images.values() if digest not in known) if known else ()
+        foreign = replace(_healthy(state), phase=Phase.CONFIRMING, suspects=suspects)
+        return foreign, (Probe(), Report())
+    changes = state.slot != before.slot or dict(state.images) != dict(before.images)
+    if state.phase is Phase.FAILED and not changes:
         return state, (*good, Report())
-    pursued, effects = _pursue(replace(state, ready=() if images_change else state.ready))
+    pursued, effects = _pursue(_healthy(state) if changes else state)
     return pursued, (*good, *effects)
+
+
+def _judged(state: State, event: Booted) -> Step:
+    """A boot after `Activate`: what it says of the slot that was activated."""
+    runs_trial = all(event.images.get(t.component) == t.sha256 for t in state.trial)
+    if event.trial and _is_condemned(state):
+        return state, (Report(), Reboot())
+    if event.trial and not runs_trial:
+        error = ResultMismatchError(f"slot {event.slot} was booted and does not hold the images that were verified")
+        return _condemned(state, ErrorReport.of(error), Phase.CONFIRMING), (Report(), Reboot())
+    if event.trial:
+        return replace(state, phase=Phase.CONFIRMING), (Probe(), Report())
+    if runs_trial and not event.fell_back:  # it was marked good, and the power went before that was written down
+        return _pursue(_healthy(state))
+    if state.phase is Phase.ACTIVATING and not event.fell_back and state.attempts < ATTEMPTS_LIMIT:
+        # The power went before the boot loader was told. One that never says that it fell back must not loop.
+        return replace(state, attempts=state.attempts + 1), (Activate(),)
+    why = BootFailedError(f"the boot loader came back to slot {event.slot}")
+    verdict = state.error if _is_condemned(state) else None
+    failed = _condemned(state, verdict or ErrorReport.of(why), Phase.FAILED)
+    if failed.desired and not any(t.sha256 in failed.quarantine for t in failed.desired.targets):
+        return _pursue(failed)  # another desired state came in between
+    return failed, (Report(),)
 
 
 def _wanted(state: State, desired: Desired) -> Step:
     if state.desired and desired.version <= state.desired.version:
-        return state, ()
+        # The version in force again matters where it was cleared from the broker in between.
+        stopped = desired.version == state.desired.version and state.phase is Phase.IDLE and not _is_satisfied(state)
+        return _pursue(state) if stopped else (state, ())
     images_change = state.desired is None or _digests(state.desired) != _digests(desired)
     new = replace(
         state,
@@ -329,6 +356,7 @@ def _wanted(state: State, desired: Desired) -> Step:
         quarantine=() if desired.retry > state.retry else state.quarantine,
         ready=() if images_change else state.ready,
         attempts=0,
+        waits=0,
     )
     if state.phase in (Phase.ACTIVATING, Phase.CONFIRMING):
         return new, (Report(),)
@@ -340,8 +368,8 @@ def _wanted(state: State, desired: Desired) -> Step:
 def _pursue(state: State) -> Step:
     """The next thing to do for the desired state, from what is there."""
     desired = state.desired
-    if desired is None or desired.hold or all(state.images.get(t.component) == t.sha256 for t in desired.targets):
-        return _idle(state, Forget(None))
+    if desired is None or _is_satisfied(state):
+        return _idle(state, Stop()) if desired and desired.hold else _idle(state, Stop(), Forget(None))
     for target in desired.targets:
         if target.sha256 in state.quarantine:
             return _failed(
@@ -376,8 +404,21 @@ def _next_target(state: State) -> Target | None:
     return next((t for t in state.desired.targets if t.component not in state.ready), None)
 
 
-def _fetches(state: State, blob: BlobId) -> bool:
-    return _blob_of(state) == blob
+def _is_satisfied(state: State) -> bool:
+    """Whether the desired state asks for nothing that the booted slot does not hold."""
+    desired = state.desired
+    return desired is None or all(state.images.get(t.component) == t.sha256 for t in desired.targets)
+
+
+def _is_condemned(state: State) -> bool:
+    """On trial, failed, and about to go back."""
+    return state.phase is Phase.CONFIRMING and state.error is not None and state.error.name in _VERDICTS
+
+
+def _awaits(state: State, blob: BlobId) -> bool:
+    """Whether a fetch of this blob is under way, if only in vain."""
+    fetching = state.phase is Phase.FETCHING or (state.phase is Phase.WAITING and bool(state.missing))
+    return fetching and _blob_of(state) == blob
 
 
 def _blob_of(state: State) -> BlobId | None:
@@ -389,8 +430,13 @@ def _digests(desired: Desired) -> dict[str, Digest]:
     return {t.component: t.sha256 for t in desired.targets}
 
 
-def _idle(state: State, effect: Effect) -> Step:
-    return replace(state, phase=Phase.IDLE, ready=(), attempts=0, error=None, missing=()), (effect, Report())
+def _healthy(state: State) -> State:
+    return replace(state, phase=Phase.IDLE, trial=(), ready=(), attempts=0, waits=0, error=None)
+
+
+def _idle(state: State, *effects: Effect) -> Step:
+    idle = replace(state, phase=Phase.IDLE, ready=(), attempts=0, waits=0, error=None, missing=())
+    return idle, (*effects, Report())
 
 
 def _failed(state: State, error: EdgesyncError) -> Step:
@@ -404,8 +450,16 @@ def _wait_or_fail(state: State, error: EdgesyncError) -> Step:
     patient = isinstance(error, BlobMissingError | BlobWithdrawnError | DiskFullError)
     if not error.heals or (state.attempts >= ATTEMPTS_LIMIT and not patient):
         return _failed(state, error)
-    waiting = replace(state, phase=Phase.WAITING, attempts=state.attempts + 1, error=ErrorReport.of(error))
-    return waiting, (WakeAfter(min(RETRY_LIMIT, RETRY_FIRST * 2**state.attempts)), Report())
+    waiting = replace(
+        state,
+        phase=Phase.WAITING,
+        attempts=state.attempts + (0 if patient else 1),
+        waits=state.waits + 1,
+        error=ErrorReport.of(error),
+        missing=(),
+    )
+    seconds = min(RETRY_LIMIT, RETRY_FIRST * 2 ** min(state.waits, _DOUBLINGS))
+    return waiting, (WakeAfter(seconds), Report())
 
 
 def _condemned(state: State, error: ErrorReport, phase: Phase) -> State:
