@@ -197,3 +197,9 @@ def test_a_machine_without_mosquitto_is_told_what_to_use(tmp_path: Path, monkeyp
     monkeypatch.setattr(broker_module, "find_mosquitto", lambda: None)
     with pytest.raises(NotReachableError, match="install it, or use amqtt"):
         MosquittoBroker(tmp_path)
+
+
+def test_a_client_gets_no_retained_message_that_only_another_has_asked_for(broker: Broker) -> None:
+    """amqtt by itself sends each new client what any other has ever subscribed to."""
+    talk(broker, lambda client: (client.publish("other/1", b"large", 1, retain=True), client.subscribe("other/#", 1)))
+    assert talk(broker, lambda _client: None) == []
