@@ -81,7 +81,8 @@ def _strike(fleet: Fleet, before: Mapping[str, LinkBytes], workshop: Workshop) -
             if fleet.lab.carried(board).since(before[board]).down >= part * length:
                 reached.setdefault(board, now)
             if now >= reached.get(board, end) + after:
-                fleet.kill_agent(board) if board == KILLED else fleet.lab.power_cut(board)
+                strike = fleet.kill_agent if board == KILLED else fleet.lab.power_cut
+                strike(board)
                 del reached[board], strikes[0]
                 workshop.say(f"{board} struck at {part:.0%} of its blob")
         if not applying and APPLYING in fleet.log(CUT_APPLYING):
