@@ -1,0 +1,1 @@
+"""A real agent that hears what nobody should have said: forged, foreign, stale, oversized and random bytes."""
