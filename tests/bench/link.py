@@ -5,7 +5,7 @@ Bytes are counted at IP level on the emulated link, both ways, from the push to 
 acknowledgement: waiting for the delta, handshakes (that of the reboot too), reports and keepalive included. The rate is
 the blob's length over the time from the board's first SUBSCRIBE to its last verified piece, as a part of the link's raw
 rate: half a second of asking is in it, so it errs on the low side. Where packets are lost, chance decides a tenth of
-it (one lost request may cost a retransmission timeout), so it is the mean of several boards with losses of their own.
+it, so it is the mean of several boards with losses of their own.
 """
 
 from __future__ import annotations
