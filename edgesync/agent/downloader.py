@@ -58,10 +58,11 @@ class Downloader:
 
     def start(self, source: Source) -> None:
         """Fetch this blob. The same one again goes on, and asks the broker anew only where it was silent."""
-        if self._source and self._source.blob == source.blob and self._fetch and self._task and not self._task.done():
+        fetch = self._fetch if self._task and not self._task.done() else None
+        if fetch and fetch.blob == source.blob and not fetch.complete:
             self._source = source
-            if self._connected and self._fetch.starved:
-                self._do(self._fetch.connected(self._clock.monotonic()))
+            if fetch.starved:
+                self._do(fetch.ask_anew(self._clock.monotonic()))
             return
         self.stop()
         self._source = source
@@ -125,8 +126,11 @@ class Downloader:
                 if fetch.index is None or len(fetch.leaves) < len(fetch.index.leaves):
                     stored = await ranges.read_index(source.url, source.blob, stored_limit(source.length))
                     index, leaves = parse_stored(source.blob, stored)
-                    self._do(fetch.take_index(index.encode(), leaves.values()))
-                for number in fetch.missing():
+                    self._do(fetch.take_index(index.encode(), leaves, self._clock.monotonic()))
+                # From the end, for the broker gives from the beginning: what both give is paid for twice.
+                for number in reversed(fetch.missing()):
+                    if number in fetch.have:
+                        continue
                     assert fetch.index is not None
                     offset, size = number * fetch.index.piece, fetch.index.piece_length(number)
                     data = await ranges.read(source.url, source.blob, offset, size)

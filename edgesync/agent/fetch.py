@@ -11,14 +11,18 @@ the socket drains; a new SUBSCRIBE frees them). So silence is part of the protoc
 sending it twice, and its SUBACK proves that the broker can be heard at all. While any SUBACK is missing, the silence is
 the link's, and asking again would only pay for everything twice when it comes back. With the proof, and still nothing,
 all that is in flight is unsubscribed and subscribed again; after three times the blob is `Starved`, which the server is
-told. The subscriptions stay, so a blob that is published again flows at once.
+told. The subscriptions stay, so a blob that is published again flows at once. A connection that ends after a kick and
+still nothing counts as one time, so that a link that is cut every few seconds hides no missing blob.
+
+What was wrong stays subscribed, for the server may publish it again, and is asked for again after a pause (`pauses`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from edgesync.agent.pauses import Pauses
 from edgesync.wire import blob as layout
 from edgesync.wire import topics
 from edgesync.wire.blob import BlobIndex
@@ -36,6 +40,8 @@ WINDOW = 2
 """Pieces in flight: 32 KiB, above a narrow link's bandwidth-delay product and below what makes mosquitto stall."""
 SILENCE_MIN, SILENCE_MAX = 10.0, 300.0
 """Seconds without anything new before the topics are asked for again; doubled while a blob is starved."""
+_DOUBLINGS = 5
+"""From the shortest silence to the longest. A blob may be missing for days: 2 to the power of the tries is no float."""
 PATIENCE = 3
 """Times that a topic is asked for again before the blob counts as missing."""
 UNSUBSCRIBE_TOGETHER = 4
@@ -101,16 +107,11 @@ Action = Subscribe | Unsubscribe | KeepIndex | KeepPiece | Starved | Flowing | R
 
 @dataclass(slots=True)
 class _Piece:
-    """A piece in flight: its blocks so far and the filters that are subscribed for it.
-
-    `spoilt`: its bytes were wrong. It stays subscribed, for the server may publish it again, but it is asked for again
-    only a few times, or broken bytes would be paid for without end.
-    """
+    """A piece in flight: its blocks so far and the filters that are subscribed for it."""
 
     since: float
     blocks: dict[int, bytes] = field(default_factory=dict)
     filters: tuple[str, ...] = ()
-    spoilt: bool = False
 
 
 class Fetch:
@@ -148,6 +149,7 @@ class Fetch:
         self._kicked = False
         self._starved = False
         self._over: list[str] = []  # filters that are still subscribed and no longer needed
+        self._pauses = Pauses()  # by the topic of an index or leaf, or the filter of a piece
         self._next = 0
 
     @property
@@ -167,12 +169,20 @@ class Fetch:
 
     def connected(self, now: float) -> list[Action]:
         """A new connection: nothing is subscribed there."""
-        self._connected, self._kicked, self._tries = True, False, 0
+        if self._kicked:
+            self._tries += 1
+        self._connected, self._kicked = True, False
         self._asked_index, self._over = (), []
         self._last_news = self._last_block = now
         for piece in self._flight.values():
             piece.filters, piece.since = (), now
-        return self._ask(now)
+        return [*self._ask(now), *self._given_up()]
+
+    def ask_anew(self, now: float) -> list[Action]:
+        """Someone says that the broker has the blob now: forget how often it was asked in vain."""
+        self._tries, self._kicked, self._starved = 0, False, False
+        self._pauses.forget()
+        return [*self.stop(), *self.connected(now)] if self._connected else []
 
     def disconnected(self) -> None:
         self._connected = False
@@ -196,6 +206,7 @@ class Fetch:
                 case _:
                     news = self._take_block(topic.piece, topic.block, payload)
         except EdgesyncError as error:
+            self._pauses.begin(self._key(topic), now)
             return [Refused(error)]
         if not news:
             return []
@@ -203,8 +214,7 @@ class Fetch:
         self._kicked = False
         if topic.kind == "block" or self.index is None:
             return self._settle(now)
-        keep = KeepIndex(self.index.encode(), tuple(self.leaves[n] for n in sorted(self.leaves)))
-        return [*self._progressed(), keep, *self._settle(now)]
+        return [*self._progressed(), self._keep_index(), *self._settle(now)]
 
     def take_piece(self, number: int, data: bytes, now: float) -> list[Action]:
         """A whole piece that came another way (HTTP); checked like any other."""
@@ -214,14 +224,16 @@ class Fetch:
         self._flight.setdefault(number, _Piece(now)).blocks = dict(enumerate(layout.split(self.index, number, data)))
         return self._settle(now)
 
-    def take_index(self, index: bytes, leaves: Iterable[bytes]) -> list[Action]:
-        """Index and all leaves that came another way (HTTP). Raises the error that says what is wrong with them."""
-        self.metadata += len(index)
+    def take_index(self, index: bytes, leaves: Mapping[int, bytes], now: float) -> list[Action]:
+        """Index and leaves that came another way (HTTP), all of them. Raises the error that says what is wrong."""
+        self.metadata += len(index) + sum(map(len, leaves.values()))
         self._take_index(index)
-        for number, leaf in enumerate(leaves):
+        for number, leaf in leaves.items():
             self._take_leaf(number, leaf)
         assert self.index is not None
-        return [KeepIndex(self.index.encode(), tuple(self.leaves[n] for n in sorted(self.leaves)))]
+        if len(self.leaves) < len(self.index.leaves):
+            raise BlobCorruptError(f"blob {self.blob}: {len(self.leaves)} of {len(self.index.leaves)} leaves came")
+        return [self._keep_index(), *self._settle(now)]
 
     def tick(self, now: float, tcp_in: int, *, answered: bool) -> list[Action]:
         """Time has passed; `tcp_in` is the count of bytes that TCP has received in all, `answered` whether the broker
@@ -239,19 +251,14 @@ class Fetch:
             self._over.append(topics.kick(self.fleet, self.blob))
             return [Subscribe((topics.kick(self.fleet, self.blob),))]
         self._tries += 1
-        actions = self._ask_again(now)
-        if self._tries >= PATIENCE and not self._starved:
-            self._starved = True
-            wanted = [*(["index"] if self._asked_index else []), *map(str, sorted(self._flight))]
-            detail = f"blob {self.blob}: no answer for {', '.join(wanted)} of {self._pieces} pieces"
-            actions.append(Starved(BlobMissingError(detail)))
-        return actions
+        return [*self._ask_again(now), *self._given_up()]
 
     @property
     def silence(self) -> float:
         """Seconds without news that are too long."""
         base = max(3 * self._piece_time, SILENCE_MIN)
-        return min(SILENCE_MAX, base * (1 << max(0, self._tries - PATIENCE + 1)))
+        doublings = min(_DOUBLINGS, max(0, self._tries - PATIENCE + 1))
+        return min(SILENCE_MAX, base * (1 << doublings))
 
     def missing(self) -> list[int]:
         """Numbers of the pieces that are not kept, in order."""
@@ -278,6 +285,10 @@ class Fetch:
         for number, leaf in early.items():
             self._take_leaf(number, leaf)
         return True
+
+    def _keep_index(self) -> KeepIndex:
+        assert self.index is not None
+        return KeepIndex(self.index.encode(), tuple(self.leaves[n] for n in sorted(self.leaves)))
 
     def _take_leaf(self, number: int, payload: bytes) -> bool:
         if number in self.leaves:
@@ -316,7 +327,8 @@ class Fetch:
             data = b"".join(piece.blocks[n] for n in sorted(piece.blocks))
             at = number % layout.PIECES_PER_LEAF * layout.HASH
             if layout.short_hash(data) != leaf[at : at + layout.HASH]:
-                piece.blocks, piece.spoilt = {}, True
+                piece.blocks = {}
+                self._pauses.begin(topics.piece(self.fleet, self.blob, number), now)
                 actions.append(Refused(BlobCorruptError(f"blob {self.blob}: piece {number} does not have its hash")))
                 continue
             del self._flight[number]
@@ -334,6 +346,23 @@ class Fetch:
         self._starved = False
         return flowing
 
+    def _given_up(self) -> list[Action]:
+        """What to tell when it was asked for often enough."""
+        if self._tries < PATIENCE or self._starved:
+            return []
+        self._starved = True
+        wanted = [*([] if self.index else ["index"]), *map(str, sorted(self._flight))]
+        detail = f"blob {self.blob}: no answer for {', '.join(wanted)} of {self._pieces} pieces"
+        return [Starved(BlobMissingError(detail))]
+
+    def _key(self, topic: Topic) -> str:
+        match topic.kind:
+            case "index":
+                return topics.index(self.fleet, self.blob)
+            case "leaf":
+                return topics.leaf(self.fleet, self.blob, topic.piece)
+        return topics.piece(self.fleet, self.blob, topic.piece)
+
     # --- asking -------------------------------------------------------------------------------------------------
 
     def _ask(self, now: float) -> list[Action]:
@@ -345,12 +374,12 @@ class Fetch:
         wanted: list[str] = []
         while len(self._flight) < WINDOW and (number := self._next_piece()) is not None:
             self._flight[number] = _Piece(now)
-        index_filters = self._index_filters()
+        index_filters = tuple(f for f in self._index_filters() if f in self._asked_index or self._pauses.over(f, now))
         wanted.extend(f for f in index_filters if f not in self._asked_index)
         self._over.extend(f for f in self._asked_index if f not in index_filters)
         self._asked_index = index_filters
         for number, piece in self._flight.items():
-            if not piece.filters:
+            if not piece.filters and self._pauses.over(topics.piece(self.fleet, self.blob, number), now):
                 piece.filters = self._filters(number, piece)
                 wanted.extend(piece.filters)
         actions: list[Action] = [Subscribe(tuple(wanted))] if wanted else []
@@ -360,10 +389,10 @@ class Fetch:
         return actions
 
     def _ask_again(self, now: float) -> list[Action]:
-        filters = list(self._asked_index)
-        self._asked_index = ()
-        for piece in self._flight.values():
-            if not (piece.spoilt and self._starved):
+        filters = [f for f in self._asked_index if self._pauses.over(f, now)]
+        self._asked_index = tuple(f for f in self._asked_index if f not in filters)
+        for number, piece in self._flight.items():
+            if self._pauses.over(topics.piece(self.fleet, self.blob, number), now):
                 filters.extend(piece.filters)
                 piece.filters, piece.since = (), now
         actions: list[Action] = [Unsubscribe(tuple(filters))] if filters else []
@@ -381,8 +410,10 @@ class Fetch:
         return tuple(filters)
 
     def _filters(self, number: int, piece: _Piece) -> tuple[str, ...]:
-        if not piece.blocks or self.index is None:
+        if not piece.blocks:
             return (topics.piece(self.fleet, self.blob, number),)
+        if self.index is None:
+            return ()  # which blocks are still to come is known with the index, and asking for all would pay twice
         return tuple(
             topics.block(self.fleet, self.blob, number, block)
             for block in range(self.index.blocks_of(number))

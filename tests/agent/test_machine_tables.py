@@ -1,4 +1,4 @@
-"""What the server sees of an update that is killed, cut off or refused in each phase, and what a search finds rarely."""
+"""What the server sees of an update that is killed, cut off or refused in each phase, and what is rare in a search."""
 
 from __future__ import annotations
 
