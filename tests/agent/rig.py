@@ -14,13 +14,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import final
 
 from edgesync.delta.full import make_full
 from edgesync.delta.make import make_delta
 from edgesync.host.mqtt import LinkOptions, Message, MqttLink, Up
 from edgesync.sim.broker import MosquittoBroker
+from edgesync.sim.profiles import Direction, LinkProfile
+from edgesync.sim.proxy import TcpProxy
 from edgesync.trust import director, keys, report
 from edgesync.wire import blob as layout
 from edgesync.wire import topics
@@ -30,6 +34,7 @@ from edgesync.wire.messages import Desired, Phase, Reported, Source, Target
 FLEET = "bench"
 DEVICE = device_id(FLEET, "b01")
 YEAR = 365 * 86400
+HURRIED = Path(__file__).with_name("hurried.py")
 
 
 def firmware(size: int, seed: int) -> bytes:
@@ -46,11 +51,41 @@ def changed(image: bytes, seed: int, edits: int = 400) -> bytes:
     return bytes(new)
 
 
-class Rig:
-    """Directories and keys of one board below `root`; `port` is where the agent finds its broker."""
+def link(rate: float = 0.0, *, reset_every: float = 0.0) -> LinkProfile:
+    """A link of `rate` bit/s (0: no limit) and 40 ms there and back."""
+    way = Direction(rate, delay=0.02)
+    return LinkProfile("bench", "a link of the tests", "made up", way, way, reset_every=reset_every)
 
-    def __init__(self, root: Path, broker: MosquittoBroker, port: int | None = None) -> None:
-        self.root, self.broker = root, broker
+
+def children(pid: int) -> list[int]:
+    """The child processes of a process, in the order in which they were started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@final
+class Rig:
+    """Directories and keys of one board below `root`; `port` is where the agent finds its broker.
+
+    `hurried`: the agent waits as `hurried.py` says.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        broker: MosquittoBroker,
+        port: int | None = None,
+        *,
+        hurried: bool = False,
+        keepalive: int = 10,
+    ) -> None:
+        self.root, self.broker, self._hurried = root, broker, hurried
         self.board = root / "board"
         (self.board / "slots" / "a").mkdir(parents=True)
         (root / "blobs").mkdir()
@@ -64,7 +99,7 @@ class Rig:
         )
         (self.board / "agent.toml").write_text(
             f'device = "{DEVICE}"\ntype = "files"\nstate = "state"\n'
-            f'[broker]\nhost = "127.0.0.1"\nport = {port or broker.port}\nkeepalive = 10\n'
+            f'[broker]\nhost = "127.0.0.1"\nport = {port or broker.port}\nkeepalive = {keepalive}\n'
             '[trust]\nroot = "root.json"\nkey = "board.key"\n[board]\nroot = "slots"\n'
         )
         self.version = 0
@@ -95,10 +130,23 @@ class Rig:
 
     def start(self) -> None:
         """Power on."""
-        command = [sys.executable, "-m", "edgesync.cli.main", "board", "run"]
-        command += ["--root", str(self.board / "slots"), "--config", str(self.board / "agent.toml")]
+        slots, config = str(self.board / "slots"), str(self.board / "agent.toml")
+        command = [sys.executable, "-m", "edgesync.cli.main", "board", "run", "--root", slots, "--config", config]
+        if self._hurried:
+            command = [sys.executable, str(HURRIED), "board", slots, config]
         with (self.root / "board.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    async def begin(self, image: bytes) -> Reported:
+        """Power on with this image, until the board has proved that it runs."""
+        self.install(image)
+        self.start()
+        return await self.confirmed(image)
+
+    async def offer(self, image: bytes, source: Source) -> None:
+        """Publish a blob and the desired state that names it."""
+        await self.publish(source.blob)
+        await self.want(self.desired(image, source))
 
     def power_cut(self) -> None:
         assert self.process
@@ -110,11 +158,35 @@ class Rig:
 
     def agent_pid(self) -> int:
         assert self.process
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0])
+        return children(self.process.pid)[0]
+
+    async def worker_pid(self, limit: float = 20.0) -> int:
+        """The process of the next worker that the agent starts."""
+        agent = self.agent_pid()
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
+            if found := children(agent):
+                return found[0]
+            await asyncio.sleep(0.002)
+        raise AssertionError(f"the agent started no worker within {limit} s\n{self.log()[-4000:]}")
+
+    async def ended(self, pid: int, limit: float = 5.0) -> None:
+        """Until this process is gone."""
+        deadline = time.monotonic() + limit
+        while alive(pid):
+            assert time.monotonic() < deadline, f"process {pid} still lives after {limit} s\n{self.log()[-4000:]}"
+            await asyncio.sleep(0.01)
 
     def log(self) -> str:
-        return (self.root / "board.log").read_text()
+        path = self.root / "board.log"
+        return path.read_text() if path.exists() else ""
+
+    async def logged(self, text: str, limit: float = 30.0, since: int = 0) -> None:
+        """Until the board's log says this behind its first `since` characters."""
+        deadline = time.monotonic() + limit
+        while text not in self.log()[since:]:
+            assert time.monotonic() < deadline, f"no {text!r} in the log within {limit} s\n{self.log()[-4000:]}"
+            await asyncio.sleep(0.01)
 
     def slot(self, name: str, component: str = "rootfs") -> Digest | None:
         path = self.board / "slots" / name / f"{component}.img"
@@ -169,6 +241,17 @@ class Rig:
             if not without(topic):
                 await self.link.deliver(topic, payload)
 
+    async def say(self, messages: Mapping[str, bytes]) -> None:
+        """Publish anything, right or wrong."""
+        for topic, payload in messages.items():
+            await self.link.deliver(topic, payload)
+
+    async def lose_store(self) -> None:
+        """The broker's machine comes back with an empty disk; returns when the server has found it again."""
+        self._up.clear()
+        await asyncio.to_thread(self.broker.restart, empty=True)
+        await asyncio.wait_for(self._up.wait(), 30)
+
     async def withdraw(self, blob: BlobId) -> None:
         for topic in reversed(self.messages(blob)):
             await self.link.deliver(topic, b"")
@@ -205,7 +288,9 @@ class Rig:
                 seen += 1
             await asyncio.sleep(0.05)
         told = [json.dumps(r.to_dict()) for r in self.reports[-4:]]
-        raise AssertionError(f"{board_of(DEVICE)} did not report it within {limit} s; last: {told}\n{self.log()[-4000:]}")
+        raise AssertionError(
+            f"{board_of(DEVICE)} did not report it within {limit} s; last: {told}\n{self.log()[-4000:]}"
+        )
 
     async def confirmed(self, image: bytes, limit: float = 30.0, since: int = 0) -> Reported:
         """The report that proves that the board runs this image."""
@@ -213,3 +298,22 @@ class Rig:
         return await self.reported(
             lambda r: r.confirmed and r.phase is Phase.IDLE and r.images.get("rootfs") == digest, limit, since
         )
+
+
+@asynccontextmanager
+async def behind(profile: LinkProfile, root: Path, *, keepalive: int = 10) -> AsyncIterator[tuple[Rig, TcpProxy]]:
+    """A rig with a broker of its own, whose agent is in a hurry and reaches the broker over this link."""
+    with MosquittoBroker(root / "broker") as broker:
+        async with (
+            TcpProxy(profile, ("127.0.0.1", broker.port)) as proxy,
+            Rig(root, broker, proxy.port, hurried=True, keepalive=keepalive) as rig,
+        ):
+            yield rig, proxy
+
+
+async def carried(proxy: TcpProxy, count: int, limit: float = 30.0) -> None:
+    """Until the link has carried so many bytes to the board in all."""
+    deadline = time.monotonic() + limit
+    while proxy.counters().down < count:
+        assert time.monotonic() < deadline, f"{proxy.counters().down} of {count} bytes within {limit} s"
+        await asyncio.sleep(0.01)
