@@ -79,6 +79,7 @@ class AgentService:
         self._events: asyncio.Queue[Event] = asyncio.Queue(EVENTS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake: asyncio.TimerHandle | None = None
+        self._asking: asyncio.Task[None] | None = None
         staging = Staging(config.state)
         self._staging = staging
         self._downloader = Downloader(
@@ -209,20 +210,32 @@ class AgentService:
     # --- the link -----------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
+        dropped = False
         while True:
             match await self._link.next():
                 case Up():
                     log.info("connected to %s:%d", self._config.host, self._config.port)
-                    self._link.subscribe(topics.desired(self._fleet, self._config.device), qos=1)
-                    self._spawn(self._say_up())
-                    self._downloader.link_up()
                     self._reporter.link_up()
-                case Down(reason):
+                    self._spawn(self._say_up())
+                    self._asking = self._spawn(self._ask(report_first=dropped))
+                case Down(reason, error):
                     log.info("not connected: %s", reason)
+                    if self._asking:
+                        self._asking.cancel()
+                    dropped = error is not None
+                    if error:
+                        self._refuse(error)
                     self._downloader.link_down()
                     self._reporter.link_down()
                 case Message(topic, payload):
                     self._received(topic, payload)
+
+    async def _ask(self, *, report_first: bool) -> None:
+        """Subscribe. What ended the connection before is retained and would end this one too, so it is told first."""
+        if report_first:
+            await self._reporter.settled(GOODBYE)
+        self._link.subscribe(topics.desired(self._fleet, self._config.device), qos=1)
+        self._downloader.link_up()
 
     def _received(self, name: str, payload: bytes) -> None:
         try:
@@ -235,6 +248,7 @@ class AgentService:
         elif topic.kind == "desired" and topic.device == self._config.device:
             self._ledger.add(metadata=len(payload))
             if not payload:
+                self._offered, self._accepted = None, Digest("")
                 self._emit(machine.Cleared())
             elif len(payload) > codec.PACKED_LIMIT:
                 self._refuse(MessageTooLargeError(f"{name}: {len(payload)} bytes, at most {codec.PACKED_LIMIT}"))
@@ -335,8 +349,9 @@ class AgentService:
             if now - checked >= CLOCK_EVERY:
                 checked = now
                 trusted = self._time.now()
-                if self._time.jumped >= CLOCK_JUMP:
-                    self._refuse(ClockJumpedError(f"back by {self._time.jumped} s; trusted time stays at {trusted}"))
+                jump = self._time.take_jump()
+                if jump >= CLOCK_JUMP:
+                    self._refuse(ClockJumpedError(f"back by {jump} s; trusted time stays at {trusted}"))
 
     # --- ending -------------------------------------------------------------------------------------------------
 

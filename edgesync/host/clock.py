@@ -32,18 +32,23 @@ class TrustedTime:
     """Seconds since 1970 that never go back: the largest of the given floor, what was seen before, and the wall clock.
 
     A board without a battery starts in 1970: `floor` is the newest moment that it has proof of (the image's build, the
-    last value that was kept). `jumped` tells of a wall clock that ran backwards since the last reading, in seconds.
+    last value that was kept).
     """
 
     def __init__(self, clock: Clock, floor: int = 0) -> None:
         self._clock = clock
         self._newest = floor
         self._last_wall = 0
-        self.jumped = 0
+        self._jump = 0
 
     def now(self) -> int:
         wall = self._clock.wall()
-        self.jumped = max(0, self._last_wall - wall)
+        self._jump = max(self._jump, self._last_wall - wall)
         self._last_wall = wall
         self._newest = max(self._newest, wall)
         return self._newest
+
+    def take_jump(self) -> int:
+        """Seconds of the largest leap backwards of the wall clock since the last call, 0 for none."""
+        jump, self._jump = self._jump, 0
+        return jump

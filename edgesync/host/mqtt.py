@@ -23,10 +23,18 @@ from typing import Any
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgesync.wire.errors import LinkError, NotReachableError
+from edgesync.wire.errors import (
+    EdgesyncError,
+    LinkError,
+    MalformedMessageError,
+    MessageTooLargeError,
+    NotReachableError,
+)
 
 INFLIGHT = 32
 """Publishes that wait for their acknowledgement at once."""
+_DOUBLINGS = 16
+"""Of the wait between two attempts. A broker may be away for weeks: 2 to the power of the attempts is no float then."""
 
 _TCP_INFO_BYTES = struct.Struct("=QQ")
 _TCP_INFO_OFFSET = 120  # struct tcp_info of Linux: tcpi_bytes_acked, tcpi_bytes_received
@@ -82,6 +90,7 @@ class Down:
     """The connection broke, or an attempt failed; the link tries again by itself."""
 
     reason: str
+    error: EdgesyncError | None = None  # what the broker sent that made us end the connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,17 +193,19 @@ class MqttLink:
         attempt = 0
         while not self._stopping.is_set():
             client = self._new_client()
-            connected = False
             try:
                 client.connect(self._options.host, self._options.port, self._options.keepalive)
                 code = client.loop_forever()
-                connected = client.connected_once
                 reason = client.reason or paho.error_string(code)
             except OSError as error:  # refused, unreachable, timed out, or TLS did not agree
                 reason = f"{self._options.host}:{self._options.port}: {error}"
-            attempt = 0 if connected else attempt + 1
-            self._tell_down(reason)
-            wait = min(self._options.backoff_limit, self._options.backoff * 2**attempt)
+            except Exception as error:  # noqa: BLE001 - paho meets malformed packets with whatever breaks first
+                client.refused = MalformedMessageError(f"the broker does not speak MQTT: {error!r}")
+                reason = str(client.refused)
+            # A broker that keeps sending what is refused is asked ever more seldom.
+            attempt = 0 if client.connected_once and not client.refused else attempt + 1
+            self._call(self._down, reason, client.refused)
+            wait = min(self._options.backoff_limit, self._options.backoff * 2 ** min(attempt, _DOUBLINGS))
             self._stopping.wait(random.uniform(0, wait))  # noqa: S311 - spreads load, guards no secret
 
     def _new_client(self) -> _Client:
@@ -245,9 +256,6 @@ class MqttLink:
         self._closed_in += inward
         self._closed_out += outward
 
-    def _tell_down(self, reason: str) -> None:
-        self._call(self._down, reason)
-
     def _call(self, function: Any, *args: Any) -> None:
         assert self._loop is not None
         with contextlib.suppress(RuntimeError):  # the loop has ended; no one is left to be told
@@ -263,14 +271,14 @@ class MqttLink:
         self._client = client
         self._put(Up())
 
-    def _down(self, reason: str) -> None:
+    def _down(self, reason: str, error: EdgesyncError | None) -> None:
         self._client = None
         for ack in self._acks.values():
             if not ack.done():
                 ack.set_exception(LinkError(f"the connection broke before the acknowledgement: {reason}"))
         self._acks.clear()
         self._asked.clear()
-        self._put(Down(reason))
+        self._put(Down(reason, error))
 
     def _acknowledged(self, mid: int) -> None:
         ack = self._acks.get(mid)
@@ -286,11 +294,13 @@ class _Client(paho.Client):
         self.packet_limit = packet_limit
         self.connected_once = False
         self.reason = ""
+        self.refused: EdgesyncError | None = None
 
     def _sock_recv(self, bufsize: int) -> bytes:
         # paho asks for the whole rest of a packet at once, so this is the length that the broker has declared.
         if bufsize > self.packet_limit:
-            self.reason = f"MessageTooLarge: the broker sends {bufsize} bytes, at most {self.packet_limit} are read"
+            self.refused = MessageTooLargeError(f"a packet of {bufsize} bytes, at most {self.packet_limit} are read")
+            self.reason = str(self.refused)
             raise OSError(self.reason)
         return super()._sock_recv(bufsize)
 
