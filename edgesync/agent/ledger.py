@@ -34,11 +34,14 @@ class Ledger:
             self.save()
 
     def add(self, *, blob: int = 0, refetched: int = 0, metadata: int = 0, reported: int = 0) -> None:
+        """`refetched` is negative where bytes that were counted so turn out to be of use. Those that were counted in an
+        earlier rollout stay there.
+        """
         now = self.traffic
         self.traffic = replace(
             now,
             blob=now.blob + blob,
-            refetched=now.refetched + refetched,
+            refetched=max(0, now.refetched + refetched),
             metadata=now.metadata + metadata,
             reported=now.reported + reported,
         )

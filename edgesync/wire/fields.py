@@ -22,6 +22,11 @@ def text(source: Mapping[str, Any], key: str, limit: int = 200, default: str | N
     return value
 
 
+def storable(value: str) -> str:
+    """The same text with a question mark for each character that `text` refuses."""
+    return _UNSTORABLE.sub("?", value)
+
+
 def integer(source: Mapping[str, Any], key: str, default: int | None = None) -> int:
     value = source.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < INTEGER_LIMIT:

@@ -164,7 +164,7 @@ class ErrorReport:
 
     @staticmethod
     def of(error: EdgesyncError) -> ErrorReport:
-        return ErrorReport(error.name, str(error)[:DETAIL_LIMIT])
+        return ErrorReport(error.name, fields.storable(str(error))[:DETAIL_LIMIT])
 
     def to_dict(self) -> dict[str, Any]:
         return {"name": self.name, "detail": self.detail}
