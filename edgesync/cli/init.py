@@ -42,7 +42,7 @@ def _next(directory: Path, board: str, boards: int, *, with_image: bool) -> str:
 Wrote a fleet of {boards} to {at}: repository in {at}/fleet, images in {at}/images.
 {image}
 Start each of these in a terminal of its own:
-  mosquitto -c {at}/broker/mosquitto.conf
+  OPENSSL_CONF={at}/broker/openssl.cnf mosquitto -c {at}/broker/mosquitto.conf
   edgesync serve --config {at}/server/server.toml
   edgesync board run --root {at}/boards/{board}/slots --config {at}/boards/{board}/agent.toml
   edgesync status --config {at}/server/server.toml --watch

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesync.control import templates
-from edgesync.control.broker import BrokerFiles, acl, mosquitto_conf
+from edgesync.control.broker import BrokerFiles, acl, mosquitto_conf, openssl_conf
 from edgesync.control.images import HashCache
 from edgesync.control.source import Repository
 from edgesync.host.files import storage_errors
@@ -117,6 +117,7 @@ def _broker(at: Path, final: Path, setup: Setup) -> None:
     run_as = "root" if os.geteuid() == 0 else ""
     conf = mosquitto_conf(files, setup.port, address=here, persistence=str(final / "store"), run_as=run_as)
     (place / "mosquitto.conf").write_text(conf)
+    (place / "openssl.cnf").write_text(openssl_conf())
     (place / "acl").write_text(acl(setup.fleet))
     # mosquitto warns of an access list that others can write or read.
     (place / "acl").chmod(0o600)

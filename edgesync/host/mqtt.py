@@ -248,6 +248,8 @@ class MqttLink:
         self._call(self._asked.discard, mid)
 
     def _on_socket_open(self, _client: Any, _data: Any, sock: Any) -> None:
+        # Behind a full downlink acknowledgements take seconds, and Nagle would hold the next request back until then.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # A dead uplink is noticed by the kernel, not after a quarter of an hour of retransmissions.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2000 * self._options.keepalive)
 

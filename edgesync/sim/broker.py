@@ -96,7 +96,11 @@ class _Broker:
             raise NotReachableError(f"{self.name} runs already, as process {self._process.pid}; stop it first")
         with self._log.open("ab") as log:
             self._process = self._popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        probe = self._popen([sys.executable, "-c", _PROBE, self.host, str(self.port), str(START_LIMIT)])
+        try:
+            probe = self._popen([sys.executable, "-c", _PROBE, self.host, str(self.port), str(START_LIMIT)])
+        except BaseException:
+            self.kill()
+            raise
         try:
             while probe.poll() is None and self._process.poll() is None:
                 time.sleep(0.02)

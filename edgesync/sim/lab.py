@@ -7,6 +7,7 @@ carries. Where mosquitto is not installed the broker is amqtt, which cannot tell
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, final
@@ -25,6 +27,7 @@ from edgesync.sim.broker import AmqttBroker, MosquittoBroker, find_mosquitto, fr
 from edgesync.sim.net import HUB_ADDRESS, Net
 from edgesync.sim.profiles import LinkProfile
 from edgesync.sim.proxy import ProxyThread
+from edgesync.sim.shape import Counters
 
 BROKER_PORT = 8883
 STOP_LIMIT = 15.0
@@ -34,7 +37,8 @@ STOP_LIMIT = 15.0
 @dataclass(frozen=True, slots=True)
 class LinkBytes:
     """What a board's link has carried, in bytes. `level` says what is counted: "ip" with every header, or "tcp"
-    without headers. Packets that were lost on the way count too: their sender has paid for them.
+    without headers. Packets that were lost on the air count too: their sender has paid for them. Those that found the
+    link away or its queue full never left.
     """
 
     up: int
@@ -122,7 +126,7 @@ class Lab:
     def carried(self, board: str) -> LinkBytes:
         if self._net:
             counters = self._net.counters(board)
-            return LinkBytes(counters.up.offered.bytes, counters.down.offered.bytes, "ip")
+            return LinkBytes(_sent(counters.up), _sent(counters.down), "ip")
         proxied = self._proxies[board].counters()
         return LinkBytes(proxied.up, proxied.down, "tcp")
 
@@ -149,7 +153,8 @@ class Lab:
         host, port = self._setup.host, self._setup.port
         if self.broker_name == "mosquitto":
             conf = place / "mosquitto.conf"
-            return MosquittoBroker(place, host=host, port=port, config=conf, store=place / "store", popen=self.popen)
+            popen = partial(self.popen, env={**os.environ, "OPENSSL_CONF": str(place / "openssl.cnf")})
+            return MosquittoBroker(place, host=host, port=port, config=conf, store=place / "store", popen=popen)
         tls = Tls(*(str(place / name) for name in ("ca.crt", "tls.crt", "tls.key")))
         return AmqttBroker(place, host=host, port=port, tls=tls, popen=self.popen)
 
@@ -173,3 +178,7 @@ class Lab:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _sent(way: Counters) -> int:
+    return way.offered.bytes - way.overflow.bytes - way.outage.bytes - way.cut.bytes
