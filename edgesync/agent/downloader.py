@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from edgesync.agent import fetch as protocol
 from edgesync.agent import machine, ranges
 from edgesync.agent.fetch import Fetch
 from edgesync.agent.ledger import Ledger
 from edgesync.agent.staging import Staging, parse_stored, stored_limit
+from edgesync.host import threads
 from edgesync.host.clock import Clock
 from edgesync.host.mqtt import MqttLink
 from edgesync.wire.errors import EdgesyncError
@@ -103,7 +105,7 @@ class Downloader:
     async def _run(self, source: Source) -> None:
         """One fetch, from what is on the disk to the last piece."""
         try:
-            staged = await asyncio.to_thread(self._staging.open, source.blob, source.length)
+            staged = await threads.run(partial(self._staging.open, source.blob, source.length))
         except EdgesyncError as error:
             self._emit(machine.FetchFailed(source.blob, error))
             return
@@ -148,12 +150,16 @@ class Downloader:
         fetch, source = self._fetch, self._source
         if fetch is None or source is None:
             return
+        left = iter(actions)
         try:
-            for action in actions:
+            for action in left:
                 self._perform(action, fetch, source)
         except EdgesyncError as error:
             log.warning("fetch stopped: %s: %s", error.name, error)
             self.stop()
+            for action in left:
+                if isinstance(action, protocol.Unsubscribe):
+                    self._link.unsubscribe(*action.filters)
             self._emit(machine.FetchFailed(source.blob, error))
             return
         if fetch.complete and not self._told:

@@ -1,0 +1,373 @@
+"""One fetch with a real disk and a real HTTP server. Only the link is played, to send what a test says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from model_broker import FLEET, Link, blob_of
+
+from edgesync.agent import downloader as module
+from edgesync.agent import fetch, machine
+from edgesync.agent.downloader import Downloader
+from edgesync.agent.ledger import Ledger
+from edgesync.agent.staging import Staging
+from edgesync.host.clock import SystemClock
+from edgesync.wire import blob as layout
+from edgesync.wire import topics
+from edgesync.wire.messages import Source
+
+PIECE = layout.PIECE
+DATA = random.Random(3).randbytes(5 * PIECE + 100)
+INDEX, MESSAGES = blob_of(DATA)
+LIMIT = 20.0
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    for where, name, seconds in ((fetch, "SILENCE_MIN", 0.1), (module, "TICK", 0.02), (module, "HTTP_FIRST", 0.1)):
+        monkeypatch.setattr(where, name, seconds)
+
+
+class PlayedLink:
+    """A `MqttLink` as far as a downloader knows one."""
+
+    def __init__(self, messages: dict[str, bytes]) -> None:
+        self.link = Link(dict(messages))
+        self.traffic, self.answered = (0, 0), True
+
+    def subscribe(self, *filters: str) -> None:
+        self.link.subscribe(filters)
+
+    def unsubscribe(self, *filters: str) -> None:
+        self.link.unsubscribe(filters)
+
+
+class Bench:
+    """A downloader on the directory `state`, connected, with everything that it told."""
+
+    def __init__(self, state: Path, messages: dict[str, bytes] = MESSAGES, *, http: int = 0) -> None:
+        self.played = PlayedLink(messages)
+        self.events: list[machine.Event] = []
+        self.ledger, self.staging = Ledger(str(state)), Staging(str(state))
+        self.path = state / "blobs" / f"{INDEX.blob}.part"
+        url = f"http://127.0.0.1:{http}/blobs" if http else ""
+        self.source = Source("full", INDEX.blob, len(DATA), None, url)
+        self.downloader = Downloader(
+            FLEET,
+            self.played,  # type: ignore[arg-type]
+            staging=self.staging,
+            ledger=self.ledger,
+            clock=SystemClock(),
+            emit=self.events.append,
+        )
+        self.downloader.link_up()
+
+    def arrive(self, count: int = 1 << 30) -> None:
+        """So many of the messages that are on their way arrive."""
+        queue = self.played.link.queue
+        while queue and count:
+            topic, payload = queue.popleft()
+            count -= 1
+            self.downloader.received(topics.parse(topic), payload)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        end = time.monotonic() + LIMIT
+        while not condition():
+            assert time.monotonic() < end, f"not within {LIMIT} s; told {self.events}"
+            await asyncio.sleep(0.005)
+
+    async def finish(self) -> None:
+        while not self.told(machine.Fetched):
+            self.arrive()
+            await asyncio.sleep(0.005)
+
+    def told(self, kind: type) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def begin(self) -> None:
+        self.downloader.start(self.source)
+        await self.until(lambda: self.played.link.filters or self.events)
+
+
+def play(scenario: Callable[[], Awaitable[None]]) -> None:
+    async def limited() -> None:
+        await asyncio.wait_for(scenario(), LIMIT)
+
+    asyncio.run(limited())
+
+
+def test_a_blob_is_told_once_however_often_the_link_comes_back(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path)
+        await bench.begin()
+        await bench.finish()
+        for _ in range(3):
+            bench.downloader.link_down()
+            bench.downloader.link_up()
+            await asyncio.sleep(3 * module.TICK)
+        assert bench.events == [machine.Fetched(INDEX.blob)]
+        assert bench.path.read_bytes() == DATA
+        assert bench.played.link.filters == []
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.1])
+def test_a_blob_that_is_there_is_told_again_to_whoever_asks_again(tmp_path: Path, pause: float) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path)
+        await bench.begin()
+        await bench.finish()
+        await asyncio.sleep(pause)
+        bench.downloader.start(bench.source)
+        await bench.until(lambda: len(bench.told(machine.Fetched)) == 2)
+        assert bench.ledger.traffic.blob == len(DATA)
+
+    play(scenario)
+
+
+def test_the_same_blob_wanted_again_in_the_middle_goes_on(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path)
+        await bench.begin()
+        bench.arrive(4)
+        bench.downloader.start(bench.source)
+        await bench.finish()
+        assert bench.ledger.traffic.refetched == 0
+
+    play(scenario)
+
+
+def test_another_blob_wanted_in_the_middle_stops_the_first(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        other, messages = blob_of(b"other" * 1000)
+        bench = Bench(tmp_path, MESSAGES | messages)
+        await bench.begin()
+        bench.arrive(3)
+        bench.source = Source("full", other.blob, other.length)
+        bench.downloader.start(bench.source)
+        await bench.finish()
+        assert bench.events == [machine.Fetched(other.blob)]
+        assert bench.played.link.filters == []
+        assert bench.ledger.traffic.refetched > 0  # what was on its way, and what came of an open piece
+
+    play(scenario)
+
+
+def test_a_kill_costs_the_open_pieces_and_the_ledger_says_so(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        first = Bench(tmp_path)
+        await first.begin()
+        first.arrive(5)  # index, leaf, a piece, and half of another
+        second = Bench(tmp_path)
+        await second.begin()
+        await second.finish()
+        assert second.path.read_bytes() == DATA
+        traffic = second.ledger.traffic
+        assert traffic.blob == len(DATA)
+        assert traffic.refetched == layout.BLOCK
+        assert traffic.metadata == sum(len(p) for t, p in MESSAGES.items() if "/index" in t)
+
+    play(scenario)
+
+
+def test_a_new_rollout_in_the_middle_of_a_piece_never_makes_a_count_negative(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path)
+        bench.ledger.begin("one")
+        await bench.begin()
+        bench.arrive(3)
+        bench.ledger.begin("two")
+        await bench.finish()
+        assert min(bench.ledger.traffic.to_dict().values()) >= 0
+
+    play(scenario)
+
+
+def test_a_disk_that_fails_ends_the_fetch_by_name_and_the_next_start_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path)
+        await bench.begin()
+        bench.arrive(4)
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "pwrite", failing)
+            bench.arrive()
+        (failed,) = bench.told(machine.FetchFailed)
+        assert failed.error.name == "Storage"
+        assert bench.played.link.filters == []
+        await bench.begin()
+        await bench.finish()
+        assert bench.path.read_bytes() == DATA
+
+    def failing(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    play(scenario)
+
+
+def test_a_blob_that_is_cleared_ends_the_fetch_by_name(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path)
+        await bench.begin()
+        bench.arrive(4)
+        bench.played.link.publish(dict.fromkeys(MESSAGES, b""))
+        bench.arrive()
+        (failed,) = bench.told(machine.FetchFailed)
+        assert failed.error.name == "BlobWithdrawn"
+
+    play(scenario)
+
+
+# --- the last resort -----------------------------------------------------------------------------------------------
+
+
+class Server(ThreadingHTTPServer):
+    """Serves a directory with Range, as any static server does. `asked` are the paths and ranges of the requests."""
+
+    daemon_threads = True
+
+    def __init__(self, directory: Path) -> None:
+        self.asked: list[tuple[str, str]] = []
+        super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(directory)))
+
+
+class Handler(SimpleHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range", "")
+        self.server.asked.append((self.path, wanted))
+        path = Path(self.directory) / self.path.lstrip("/")
+        if not path.exists():
+            self.send_error(404)
+            return
+        data, status = path.read_bytes(), 200
+        if wanted:
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            data, status = data[int(first) : int(last) + 1], 206
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """The test's output is not an access log."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    directory = tmp_path / "www"
+    (directory / "blobs").mkdir(parents=True)
+    (directory / "blobs" / INDEX.blob).write_bytes(DATA)
+    stored = b"".join(MESSAGES[t] for t in (topics.index(FLEET, INDEX.blob), topics.leaf(FLEET, INDEX.blob, 0)))
+    (directory / "blobs" / f"{INDEX.blob}.index").write_bytes(stored)
+    with Server(directory) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join(5)
+
+
+def stored(server_root: Path, suffix: str = "") -> Path:
+    return server_root / "www" / "blobs" / f"{INDEX.blob}{suffix}"
+
+
+def test_a_blob_that_the_broker_never_gives_comes_from_the_url(tmp_path: Path, server: Server) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path, {}, http=server.server_port)
+        await bench.begin()
+        await bench.until(lambda: bench.told(machine.Fetched))
+        assert [type(event).__name__ for event in bench.events] == ["FetchStarved", "FetchFlows", "Fetched"]
+        assert bench.path.read_bytes() == DATA
+        assert bench.ledger.traffic.refetched == 0
+        assert len(server.asked) == 1 + INDEX.pieces
+
+    play(scenario)
+
+
+def test_only_what_the_broker_does_not_give_comes_from_the_url(tmp_path: Path, server: Server) -> None:
+    async def scenario() -> None:
+        hole = {topics.block(FLEET, INDEX.blob, n, 0) for n in (1, 3)}
+        bench = Bench(tmp_path, {t: p for t, p in MESSAGES.items() if t not in hole}, http=server.server_port)
+        await bench.begin()
+        await bench.finish()
+        assert bench.path.read_bytes() == DATA
+        ranges = [wanted for _, wanted in server.asked]
+        # Two holes fill the window, so what lies behind them comes from the URL as well; what is there does not.
+        assert f"bytes=0-{PIECE - 1}" not in ranges
+        assert bench.ledger.traffic.refetched <= 2 * PIECE
+
+    play(scenario)
+
+
+def test_a_broker_that_gives_again_shares_the_work_with_the_url(tmp_path: Path, server: Server) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path, {}, http=server.server_port)
+        await bench.begin()
+        await bench.until(lambda: bench.downloader.done)
+        bench.played.link.publish(MESSAGES)
+        await bench.finish()
+        assert bench.path.read_bytes() == DATA
+        assert bench.ledger.traffic.refetched <= 3 * PIECE
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        (lambda root: stored(root, ".index").write_bytes(INDEX.encode()), "BlobCorrupt"),
+        (lambda root: stored(root, ".index").write_bytes(b"rubbish"), "BlobCorrupt"),
+        (lambda root: stored(root, ".index").unlink(), "BlobMissing"),
+        (lambda root: stored(root).unlink(), "BlobMissing"),
+        (lambda root: stored(root).write_bytes(DATA[:100]), "Link"),
+        (lambda root: stored(root).write_bytes(bytes(len(DATA))), "BlobCorrupt"),
+    ],
+)
+def test_a_url_with_something_else_is_told_and_asked_again_until_it_is_right(
+    tmp_path: Path, server: Server, fault: Callable[[Path], object], name: str
+) -> None:
+    async def scenario() -> None:
+        right = {suffix: stored(tmp_path, suffix).read_bytes() for suffix in ("", ".index")}
+        fault(tmp_path)
+        bench = Bench(tmp_path, {}, http=server.server_port)
+        await bench.begin()
+        await bench.until(lambda: name in [event.error.name for event in bench.told(machine.Noticed)])
+        await asyncio.sleep(0.05)
+        held = sum(len(b) for p in bench.downloader._fetch._flight.values() for b in p.blocks.values())  # type: ignore[union-attr]
+        assert held <= fetch.WINDOW * PIECE
+        for suffix, data in right.items():
+            stored(tmp_path, suffix).write_bytes(data)
+        await bench.until(lambda: bench.told(machine.Fetched))
+        assert bench.path.read_bytes() == DATA
+
+    play(scenario)
+
+
+def test_a_url_that_hangs_does_not_hold_up_the_end_of_the_agent(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path, {}, http=silent.getsockname()[1])
+        await bench.begin()
+        connection, _ = await asyncio.to_thread(silent.accept)
+        connections.callback(connection.close)
+        bench.downloader.stop()
+
+    with socket.create_server(("127.0.0.1", 0)) as silent, contextlib.ExitStack() as connections:
+        began = time.monotonic()
+        play(scenario)
+        assert time.monotonic() - began < 5
