@@ -39,7 +39,7 @@ def agent(config: str) -> int:
         (downloader, "HTTP_FIRST", 1.0),
         (downloader, "TICK", 0.2),
         (runner, "GOODBYE", 2.0),
-        (runner, "FORGED_WAIT", 0.05),
+        (runner, "FORGED_WAIT", 0.01),
         (runner, "SAVE_WAIT", 0.5),
     ):
         assert hasattr(module, name), f"{module.__name__} has no {name} any more"
