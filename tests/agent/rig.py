@@ -118,15 +118,20 @@ class Rig:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self.process:
-            self.process.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(self.process.wait, 20)
+        await self.halt()
         if self._reader:
             self._reader.cancel()
         await self.link.stop()
 
     def install(self, image: bytes, component: str = "rootfs") -> None:
         (self.board / "slots" / "a" / f"{component}.img").write_bytes(image)
+
+    def spoil(self, slot: str, component: str = "rootfs") -> None:
+        """Write one byte into an image, as something that does not know that slots are read-only."""
+        with (self.board / "slots" / slot / f"{component}.img").open("r+b") as image:
+            first = image.read(1)[0]
+            image.seek(0)
+            image.write(bytes([first ^ 1]))
 
     def start(self) -> None:
         """Power on."""
@@ -147,6 +152,12 @@ class Rig:
         """Publish a blob and the desired state that names it."""
         await self.publish(source.blob)
         await self.want(self.desired(image, source))
+
+    async def halt(self) -> None:
+        """Stop the board as an operator would; nothing where it does not run."""
+        if self.process:
+            self.process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(self.process.wait, 20)
 
     def power_cut(self) -> None:
         assert self.process
