@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rig import DEVICE, FLEET, YEAR, Rig, behind, changed, firmware, link
+from tuf.api.metadata import Metadata, Targets
 
 from edgesync.trust import director, keys
 from edgesync.wire import blob as layout
@@ -38,10 +40,11 @@ async def refused(rig: Rig, error: str, told_so_far: int) -> Reported:
     )
 
 
-def unsigned(desired: Desired) -> bytes:
-    """As the server would say it, had it no key."""
-    value = desired.to_dict()
-    return codec.pack(codec.canonical({"signatures": [], "signed": value}))
+def unsigned(message: bytes) -> bytes:
+    """The same without its signature."""
+    metadata = Metadata[Targets].from_bytes(codec.unpack(message))
+    metadata.signatures.clear()
+    return codec.pack(metadata.to_bytes())
 
 
 def forgeries(rig: Rig, good: Desired) -> dict[str, tuple[bytes, str]]:
@@ -59,7 +62,8 @@ def forgeries(rig: Rig, good: Desired) -> dict[str, tuple[bytes, str]]:
         "signed, then changed": (codec.pack(bytes(touched)), "ForgedMessage"),
         "for another board": (rig.signed(elsewhere), "StaleMessage"),
         "expired": (director.sign_desired(good, rig.signer, now - 1), "StaleMessage"),
-        "not TUF at all": (unsigned(good), "MalformedMessage"),
+        "not signed": (unsigned(signed), "ForgedMessage"),
+        "not TUF at all": (codec.pack(codec.canonical(good.to_dict())), "MalformedMessage"),
         "random bytes": (NOISE[:900], "MalformedMessage"),
         "cut off": (signed[:-20], "MalformedMessage"),
         "a bomb": (bomb(), "MessageTooLarge"),
@@ -69,8 +73,6 @@ def forgeries(rig: Rig, good: Desired) -> dict[str, tuple[bytes, str]]:
 
 
 def bomb() -> bytes:
-    import zlib
-
     deflate = zlib.compressobj(9, wbits=-15)
     return deflate.compress(bytes(4 << 20)) + deflate.flush()
 
@@ -163,10 +165,13 @@ def test_wrong_bytes_on_every_topic_of_a_blob_are_refused_and_replaced_by_the_ri
 
 def test_a_packet_above_the_limit_is_not_read_and_the_board_goes_on_when_it_is_gone(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with behind(link(), tmp_path) as (rig, _):
+        async with behind(link(), tmp_path) as (rig, proxy):
             await rig.begin(OLD)
+            before, told_so_far = proxy.counters(), len(rig.reports)
             await rig.say({DESIRED: bytes(10 << 20)})
-            await rig.logged("MessageTooLarge")
+            await refused(rig, "MessageTooLarge", told_so_far)
+            connections = proxy.counters().accepted - before.accepted
+            assert proxy.counters().down - before.down < (1 + connections) * (256 << 10)
             source = rig.delta(OLD, CLOSE)
             await rig.offer(CLOSE, source)
             await rig.confirmed(CLOSE)
