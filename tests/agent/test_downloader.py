@@ -125,8 +125,11 @@ def test_a_blob_is_told_once_however_often_the_link_comes_back(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.1])
-def test_a_blob_that_is_there_is_told_again_to_whoever_asks_again(tmp_path: Path, pause: float) -> None:
+def test_a_blob_that_is_there_is_told_again_to_whoever_asks_again(
+    tmp_path: Path, pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario() -> None:
+        monkeypatch.setattr(module, "TICK", 0.02 if pause else LIMIT)  # long: the fetch has not looked since the end
         bench = Bench(tmp_path)
         await bench.begin()
         await bench.finish()
@@ -323,6 +326,9 @@ def test_a_broker_that_gives_again_shares_the_work_with_the_url(tmp_path: Path, 
         bench.played.link.publish(MESSAGES)
         await bench.finish()
         assert bench.path.read_bytes() == DATA
+        asked = len(server.asked)
+        await asyncio.sleep(0.1)
+        assert len(server.asked) <= asked + 1, "what the broker gave is asked for no more"
         assert bench.ledger.traffic.refetched <= 3 * PIECE
 
     play(scenario)

@@ -275,11 +275,23 @@ def test_what_is_wrong_at_the_broker_is_not_paid_for_without_end(topic, how, cut
 @pytest.mark.parametrize("topic", [block(3), leaf_topic(), index_topic()])
 def test_what_was_mended_while_the_link_was_down_is_found(topic: str) -> None:
     made = session(messages=MESSAGES | {topic: wrong(MESSAGES[topic])})
-    made.run(200)
+    made.run(2 * DAY, idle=5.0)
     made.cut()
     made.link.publish({topic: MESSAGES[topic]})
     made.connect()
     made.run(2 * PAUSE_LIMIT)
+    finished(made)
+
+
+@pytest.mark.parametrize("topic", [block(3), leaf_topic(), index_topic()])
+def test_what_was_mended_is_asked_for_at_once_when_someone_says_so(topic: str) -> None:
+    made = session(messages=MESSAGES | {topic: wrong(MESSAGES[topic])})
+    made.run(DAY, idle=5.0)
+    made.cut()
+    made.link.publish({topic: MESSAGES[topic]})
+    made.connect()
+    made.perform(made.fetch.ask_anew(made.now))
+    made.run(10)
     finished(made)
 
 
