@@ -1,0 +1,1 @@
+"""Bytes by month and rollout, over kills, restarts and clocks that jump."""

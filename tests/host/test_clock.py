@@ -1,0 +1,1 @@
+"""Trusted time: never backwards, whatever the system clock says."""

@@ -1,0 +1,1 @@
+"""Files that are whole or not there, whatever call of the write fails."""

@@ -1,0 +1,1 @@
+"""The codec: round trips, limits and bombs."""

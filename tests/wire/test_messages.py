@@ -1,0 +1,1 @@
+"""Messages: round trips, hostile documents, and versions that are not ours."""

@@ -1,0 +1,1 @@
+"""Topics: parsing undoes building, and nothing else is one."""
