@@ -62,6 +62,15 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def is_at_work(pid: int, module: str) -> bool:
+    """Whether this process is a worker of `module` that has confined itself: it enters "/" last."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return module.encode() in command and os.readlink(f"/proc/{pid}/cwd") == "/"
+    except OSError:
+        return False
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -171,15 +180,16 @@ class Rig:
         assert self.process
         return children(self.process.pid)[0]
 
-    async def worker_pid(self, limit: float = 20.0) -> int:
-        """The process of the next worker that the agent starts."""
+    async def apply_worker(self, limit: float = 20.0) -> int:
+        """The process of the apply worker, as soon as it has begun its work."""
         agent = self.agent_pid()
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
-            if found := children(agent):
-                return found[0]
+            for pid in children(agent):
+                if is_at_work(pid, "edgesync.delta.worker"):
+                    return pid
             await asyncio.sleep(0.002)
-        raise AssertionError(f"the agent started no worker within {limit} s\n{self.log()[-4000:]}")
+        raise AssertionError(f"no apply worker within {limit} s\n{self.log()[-4000:]}")
 
     async def ended(self, pid: int, limit: float = 5.0) -> None:
         """Until this process is gone."""

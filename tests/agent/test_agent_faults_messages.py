@@ -116,18 +116,28 @@ def test_an_older_desired_that_was_signed_once_changes_nothing(tmp_path: Path) -
     asyncio.run(scenario())
 
 
-def test_a_flood_of_forged_messages_starts_few_workers_and_the_true_one_is_heard(tmp_path: Path) -> None:
+def test_a_flood_of_forged_messages_is_checked_ever_more_slowly_and_the_true_one_is_heard(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with behind(link(), tmp_path) as (rig, _):
             await rig.begin(OLD)
-            since = len(rig.log())
-            for number in range(300):
-                await rig.say({DESIRED: NOISE[number : number + 500]})
-            source = rig.delta(OLD, CLOSE)
-            await rig.offer(CLOSE, source)
-            await rig.confirmed(CLOSE, 60)
-            checks = rig.log()[since:].count("refused")
-            assert 1 <= checks <= 12, "each check waits longer than the one before"
+
+            async def flood() -> None:
+                for number in range(5000):
+                    await rig.say({DESIRED: NOISE[number : number + 500]})
+                    await asyncio.sleep(0.02)
+
+            flooding = asyncio.create_task(flood())
+            deadline = time.monotonic() + 30
+            while (checked := rig.log().count("refused:")) < 9:
+                assert time.monotonic() < deadline, f"{checked} checks"
+                await asyncio.sleep(0.05)
+            # The pause after the ninth is 256 times the first; without pauses there would be several checks in it.
+            await asyncio.sleep(2)
+            assert rig.log().count("refused:") == checked
+            flooding.cancel()
+            await asyncio.gather(flooding, return_exceptions=True)
+            await rig.offer(CLOSE, rig.delta(OLD, CLOSE))
+            await rig.confirmed(CLOSE)
 
     asyncio.run(scenario())
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rig import Rig, alive, behind, carried, changed, children, firmware, link
+from rig import Rig, alive, behind, carried, firmware, link
 
 from edgesync.wire.blob import PIECE
 
@@ -17,7 +17,8 @@ pytestmark = pytest.mark.broker
 
 OLD = firmware(512 << 10, 1)
 NEW = firmware(512 << 10, 2)
-CLOSE = changed(OLD, 3)
+LONG = firmware(64 << 10, 4) + bytes(24 << 20)
+"""A small blob that keeps its worker busy for a while."""
 OVERHEAD = 0.10
 """Of a blob's bytes: MQTT, index and `desired`."""
 CONNECTING = 4096
@@ -65,22 +66,19 @@ def test_one_update_survives_a_kill_in_each_of_its_phases(tmp_path: Path, fault:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("after", [0.1, 0.4])
-def test_an_agent_killed_in_mid_apply_takes_its_worker_along_and_fetches_nothing_again(
-    tmp_path: Path, after: float
-) -> None:
+def test_an_agent_killed_in_mid_apply_takes_its_worker_along_and_fetches_nothing_again(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with behind(link(), tmp_path) as (rig, _):
             await rig.begin(OLD)
-            source = rig.delta(OLD, CLOSE)
-            await rig.offer(CLOSE, source)
-            await rig.logged("apply component=")
-            await asyncio.sleep(after)
-            agent, workers = rig.agent_pid(), children(rig.agent_pid())
+            source = rig.full(LONG)
+            await rig.offer(LONG, source)
+            worker = await rig.apply_worker()
+            os.kill(worker, signal.SIGSTOP)  # in the middle, and it would stay there
+            agent = rig.agent_pid()
             rig.kill_agent()
-            for pid in (agent, *workers):
-                await rig.ended(pid)
-            last = await rig.confirmed(CLOSE)
+            await rig.ended(agent)
+            await rig.ended(worker)
+            last = await rig.confirmed(LONG)
             assert (last.traffic.blob, last.traffic.refetched) == (source.length, 0)
 
     asyncio.run(scenario())
@@ -90,12 +88,10 @@ def test_a_worker_that_the_kernel_kills_is_reported_and_its_work_done_by_the_nex
     async def scenario() -> None:
         async with behind(link(), tmp_path) as (rig, _):
             await rig.begin(OLD)
-            source = rig.delta(OLD, CLOSE)
-            await rig.offer(CLOSE, source)
-            await rig.logged("apply component=")
-            os.kill(await rig.worker_pid(), signal.SIGKILL)
+            await rig.offer(LONG, rig.full(LONG))
+            os.kill(await rig.apply_worker(), signal.SIGKILL)
             await rig.reported(lambda r: r.error is not None and r.error.name == "WorkerDied")
-            last = await rig.confirmed(CLOSE)
+            last = await rig.confirmed(LONG)
             assert (last.error, last.traffic.refetched) == (None, 0)
 
     asyncio.run(scenario())
@@ -105,10 +101,10 @@ def test_an_agent_that_is_told_to_stop_in_mid_apply_ends_in_time_and_leaves_no_p
     async def scenario() -> None:
         async with behind(link(), tmp_path) as (rig, _):
             await rig.begin(OLD)
-            source = rig.delta(OLD, CLOSE)
-            await rig.offer(CLOSE, source)
-            await rig.logged("apply component=")
-            worker, agent = await rig.worker_pid(), rig.agent_pid()
+            source = rig.full(LONG)
+            await rig.offer(LONG, source)
+            worker, agent = await rig.apply_worker(), rig.agent_pid()
+            os.kill(worker, signal.SIGSTOP)
             assert rig.process
             rig.process.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(rig.process.wait, 5) == 0
@@ -117,7 +113,7 @@ def test_an_agent_that_is_told_to_stop_in_mid_apply_ends_in_time_and_leaves_no_p
             end = [line for line in rig.log().splitlines() if '"agent-exit"' in line][-1]
             assert '"status": 0' in end, "by itself, not by SIGKILL"
             rig.start()
-            last = await rig.confirmed(CLOSE)
+            last = await rig.confirmed(LONG)
             assert last.traffic.refetched == 0
 
     asyncio.run(scenario())
