@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable
 
-from edgesync.agent import machine
+from edgesync.agent import events
 from edgesync.agent.staging import Staging
 from edgesync.boards.backend import BootBackend
 from edgesync.delta import request
@@ -23,7 +23,7 @@ log = logging.getLogger("edgesync.apply")
 class Applier:
     """One apply at a time. `emit` takes the machine's events."""
 
-    def __init__(self, backend: BootBackend, staging: Staging, emit: Callable[[machine.Event], None]) -> None:
+    def __init__(self, backend: BootBackend, staging: Staging, emit: Callable[[events.Event], None]) -> None:
         self._backend, self._staging, self._emit = backend, staging, emit
         self._task: asyncio.Task[None] | None = None
 
@@ -60,9 +60,9 @@ class Applier:
             )
         except EdgesyncError as error:
             log.warning("apply failed: %s: %s", error.name, error)
-            self._emit(machine.ApplyFailed(target.component, error))
+            self._emit(events.ApplyFailed(target.component, error))
         else:
-            self._emit(machine.Applied(target.component, target.sha256))
+            self._emit(events.Applied(target.component, target.sha256))
         finally:
             for fd in fds:
                 os.close(fd)

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from edgesync.agent import events, ranges
 from edgesync.agent import fetch as protocol
-from edgesync.agent import machine, ranges
 from edgesync.agent.fetch import Fetch
 from edgesync.agent.ledger import Ledger
 from edgesync.agent.staging import Staging, parse_stored, stored_limit
@@ -31,7 +31,7 @@ HTTP_FIRST, HTTP_LIMIT = 30.0, 3600.0
 
 log = logging.getLogger("edgesync.fetch")
 
-Emit = Callable[[machine.Event], None]
+Emit = Callable[[events.Event], None]
 
 
 class Downloader:
@@ -107,7 +107,7 @@ class Downloader:
         try:
             staged = await threads.run(partial(self._staging.open, source.blob, source.length))
         except EdgesyncError as error:
-            self._emit(machine.FetchFailed(source.blob, error))
+            self._emit(events.FetchFailed(source.blob, error))
             return
         self._fetch = Fetch(
             self._fleet, source.blob, source.length, index=staged.index, leaves=staged.leaves, have=staged.have
@@ -140,7 +140,7 @@ class Downloader:
                     self._count()
             except EdgesyncError as error:
                 log.warning("%s: %s", error.name, error)
-                self._emit(machine.Noticed(error))
+                self._emit(events.Noticed(error))
             if not fetch.complete:
                 await asyncio.sleep(wait)
                 wait = min(HTTP_LIMIT, 2 * wait)
@@ -160,12 +160,12 @@ class Downloader:
             for action in left:
                 if isinstance(action, protocol.Unsubscribe):
                     self._link.unsubscribe(*action.filters)
-            self._emit(machine.FetchFailed(source.blob, error))
+            self._emit(events.FetchFailed(source.blob, error))
             return
         if fetch.complete and not self._told:
             self._told = True
             self._count()
-            self._emit(machine.Fetched(source.blob))
+            self._emit(events.Fetched(source.blob))
 
     def _perform(self, action: protocol.Action, fetch: Fetch, source: Source) -> None:
         match action:
@@ -179,14 +179,14 @@ class Downloader:
                 self._staging.keep_piece(source.blob, offset, data)
             case protocol.Starved(error):
                 log.warning("%s: %s", error.name, error)
-                self._emit(machine.FetchStarved(source.blob, error))
+                self._emit(events.FetchStarved(source.blob, error))
                 if source.url and (self._http is None or self._http.done()):
                     self._http = asyncio.get_running_loop().create_task(self._run_http(fetch, source), name="http")
             case protocol.Flowing():
-                self._emit(machine.FetchFlows(source.blob))
+                self._emit(events.FetchFlows(source.blob))
             case protocol.Refused(error):
                 log.warning("%s: %s", error.name, error)
-                self._emit(machine.Noticed(error))
+                self._emit(events.Noticed(error))
             case protocol.Withdrawn(error):
                 raise error
 

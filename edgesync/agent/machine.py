@@ -21,6 +21,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from edgesync.agent.effects import (
+    Activate,
+    Apply,
+    Effect,
+    Fetch,
+    Forget,
+    MarkGood,
+    Probe,
+    Reboot,
+    Report,
+    Stop,
+    WakeAfter,
+)
+from edgesync.agent.events import (
+    ActivateFailed,
+    Applied,
+    ApplyFailed,
+    Booted,
+    Cleared,
+    Event,
+    Fetched,
+    FetchFailed,
+    FetchFlows,
+    FetchStarved,
+    Noticed,
+    ProbeFailed,
+    ProbePassed,
+    Wanted,
+    Woken,
+)
 from edgesync.wire.errors import (
     BaseModifiedError,
     BlobMissingError,
@@ -32,7 +62,7 @@ from edgesync.wire.errors import (
     ResultMismatchError,
 )
 from edgesync.wire.ids import BlobId, Digest
-from edgesync.wire.messages import Desired, ErrorReport, Phase, Source, Target
+from edgesync.wire.messages import Desired, ErrorReport, Phase, Target
 
 QUARANTINE_LIMIT = 16
 """Digests remembered: the oldest is forgotten first."""
@@ -68,180 +98,6 @@ class State:
     error: ErrorReport | None = None
     missing: tuple[BlobId, ...] = ()
 
-
-# --- events ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Booted:
-    """The agent has started: the boot loader's evidence and the digest of each component in the booted slot."""
-
-    boot_id: str
-    slot: str
-    trial: bool
-    fell_back: bool
-    images: Mapping[str, Digest]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A desired state arrived and its signature, device, version and expiry are right."""
-
-    desired: Desired
-
-
-@dataclass(frozen=True, slots=True)
-class Cleared:
-    """The desired state was cleared from the broker. Unsigned, so it can stop a fetch and nothing more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Noticed:
-    """A message was refused, or the clock ran backwards. It costs a report and changes nothing else, and it does not
-    hide the error that the board stands still for.
-    """
-
-    error: EdgesyncError
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    blob: BlobId
-
-
-@dataclass(frozen=True, slots=True)
-class FetchFailed:
-    """The fetch has stopped."""
-
-    blob: BlobId
-    error: EdgesyncError
-
-
-@dataclass(frozen=True, slots=True)
-class FetchStarved:
-    """The broker does not give this blob. The fetch stays subscribed and goes on by itself when it comes."""
-
-    blob: BlobId
-    error: EdgesyncError
-
-
-@dataclass(frozen=True, slots=True)
-class FetchFlows:
-    """Bytes of a starved blob arrive again."""
-
-    blob: BlobId
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    component: str
-    sha256: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class ApplyFailed:
-    component: str
-    error: EdgesyncError
-
-
-@dataclass(frozen=True, slots=True)
-class ActivateFailed:
-    error: EdgesyncError
-
-
-@dataclass(frozen=True, slots=True)
-class ProbePassed:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeFailed:
-    error: EdgesyncError
-
-
-@dataclass(frozen=True, slots=True)
-class Woken:
-    """The time asked for with `WakeAfter` has come."""
-
-
-Event = (
-    Booted
-    | Wanted
-    | Cleared
-    | Noticed
-    | Fetched
-    | FetchFailed
-    | FetchStarved
-    | FetchFlows
-    | Applied
-    | ApplyFailed
-    | ActivateFailed
-    | ProbePassed
-    | ProbeFailed
-    | Woken
-)
-
-
-# --- effects -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """Get this blob; answers `Fetched` at once when it is there. Replaces any other fetch."""
-
-    source: Source
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Stop fetching and applying, between pieces; what is there stays."""
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """Remove what was fetched for every blob but this one."""
-
-    keep: BlobId | None
-
-
-@dataclass(frozen=True, slots=True)
-class Apply:
-    """Make this image in the other slot: from its blob, or by copying the booted one (`source` None)."""
-
-    target: Target
-
-
-@dataclass(frozen=True, slots=True)
-class Activate:
-    """Let the boot loader try the other slot, then reboot."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reboot:
-    """Reboot without activating: a slot on trial then falls back."""
-
-
-@dataclass(frozen=True, slots=True)
-class MarkGood:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Find out whether this boot is healthy, within the deadline of the board's configuration."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Tell the server; the newest state wins."""
-
-
-@dataclass(frozen=True, slots=True)
-class WakeAfter:
-    seconds: float
-
-
-Effect = Fetch | Stop | Forget | Apply | Activate | Reboot | MarkGood | Probe | Report | WakeAfter
 
 Step = tuple[State, tuple[Effect, ...]]
 

@@ -14,13 +14,13 @@ from collections.abc import Coroutine
 from typing import Any
 
 import edgesync
-from edgesync.agent import machine
+from edgesync.agent import effects, events, machine
 from edgesync.agent.applier import Applier
 from edgesync.agent.config import AgentConfig
 from edgesync.agent.downloader import Downloader
+from edgesync.agent.events import Event
 from edgesync.agent.journal import Journal
 from edgesync.agent.ledger import Ledger
-from edgesync.agent.machine import Event
 from edgesync.agent.reporter import Reporter
 from edgesync.agent.staging import Staging
 from edgesync.boards.backend import BootBackend
@@ -111,10 +111,10 @@ class AgentService:
         images = {name: await self._digest(evidence.slot, name) for name in self._backend.components(evidence.slot)}
         log.info("booted slot=%s trial=%s boot_id=%s", evidence.slot, evidence.trial, evidence.boot_id)
         self._emit(
-            machine.Booted(evidence.boot_id, evidence.slot, evidence.trial, bool(evidence.fell_back), images),
+            events.Booted(evidence.boot_id, evidence.slot, evidence.trial, bool(evidence.fell_back), images),
         )
         if self._journal.damage:
-            self._emit(machine.Noticed(self._journal.damage))
+            self._emit(events.Noticed(self._journal.damage))
 
     async def _digest(self, slot: str, component: str) -> Digest:
         # Not in a thread: nothing else runs yet, and a thread's own heap costs the resident a MiB for good.
@@ -133,7 +133,7 @@ class AgentService:
         while True:
             event = await self._events.get()
             before = self._journal.state
-            state, effects = machine.step(before, event)
+            state, asked = machine.step(before, event)
             if state != before:
                 self._journal.state = state
                 await self._persist()
@@ -141,7 +141,7 @@ class AgentService:
                 log.info("phase %s > %s", before.phase.value, state.phase.value)
             if state.desired:
                 self._ledger.begin(state.desired.rollout)
-            for effect in effects:
+            for effect in asked:
                 self._perform(effect)
 
     async def _persist(self) -> None:
@@ -158,32 +158,32 @@ class AgentService:
             else:
                 return
 
-    def _perform(self, effect: machine.Effect) -> None:
+    def _perform(self, effect: effects.Effect) -> None:
         match effect:
-            case machine.Fetch(source):
+            case effects.Fetch(source):
                 self._downloader.start(source)
-            case machine.Stop():
+            case effects.Stop():
                 self._downloader.stop()
                 self._applier.stop()
-            case machine.Forget(keep):
+            case effects.Forget(keep):
                 self._downloader.stop_unless(keep)
                 self._staging.forget(keep)
-            case machine.Apply(target):
+            case effects.Apply(target):
                 self._applier.start(target)
-            case machine.Activate():
+            case effects.Activate():
                 self._spawn(self._reboot(activate=True))
-            case machine.Reboot():
+            case effects.Reboot():
                 self._spawn(self._reboot(activate=False))
-            case machine.MarkGood():
+            case effects.MarkGood():
                 self._backend.mark_good()
-            case machine.Probe():
+            case effects.Probe():
                 self._spawn(self._probe())
-            case machine.Report():
+            case effects.Report():
                 self._reporter.request()
-            case machine.WakeAfter(seconds):
+            case effects.WakeAfter(seconds):
                 if self._wake:
                     self._wake.cancel()
-                self._wake = asyncio.get_running_loop().call_later(seconds, self._emit, machine.Woken())
+                self._wake = asyncio.get_running_loop().call_later(seconds, self._emit, events.Woken())
 
     async def _reboot(self, *, activate: bool) -> None:
         await self._reporter.settled(GOODBYE)
@@ -193,19 +193,19 @@ class AgentService:
             self._backend.reboot()
         except EdgesyncError as error:
             log.warning("reboot failed: %s: %s", error.name, error)
-            self._emit(machine.ActivateFailed(error))
+            self._emit(events.ActivateFailed(error))
 
     async def _probe(self) -> None:
         """Healthy is: storage, keys, workers, the network and the broker together carried one report."""
         if await self._reporter.settled(self._confirm_seconds):
-            self._emit(machine.ProbePassed())
+            self._emit(events.ProbePassed())
         else:
             seconds = self._confirm_seconds
             error = ProbeFailedError(
                 f"slot {self._journal.state.slot}: no report reached the broker in {seconds:.0f} s"
             )
             log.warning("%s", error)
-            self._emit(machine.ProbeFailed(error))
+            self._emit(events.ProbeFailed(error))
 
     # --- the link -----------------------------------------------------------------------------------------------
 
@@ -249,7 +249,7 @@ class AgentService:
             self._ledger.add(metadata=len(payload))
             if not payload:
                 self._offered, self._accepted = None, Digest("")
-                self._emit(machine.Cleared())
+                self._emit(events.Cleared())
             elif len(payload) > codec.PACKED_LIMIT:
                 self._refuse(MessageTooLargeError(f"{name}: {len(payload)} bytes, at most {codec.PACKED_LIMIT}"))
             else:
@@ -258,7 +258,7 @@ class AgentService:
 
     def _refuse(self, error: EdgesyncError) -> None:
         log.warning("refused: %s: %s", error.name, error)
-        self._emit(machine.Noticed(error))
+        self._emit(events.Noticed(error))
 
     async def _check_offers(self) -> None:
         """One desired at a time through the verify worker, the newest only, and ever slower while they are refused."""
@@ -291,7 +291,7 @@ class AgentService:
                 if desired and wanted.version == desired.version and wanted != desired:
                     self._refuse(StaleMessageError(f"desired version {wanted.version} came with two contents"))
                 else:
-                    self._emit(machine.Wanted(wanted))
+                    self._emit(events.Wanted(wanted))
 
     async def _say_up(self) -> None:
         try:

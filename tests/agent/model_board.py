@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from edgesync.agent import machine
+from edgesync.agent import effects, events, machine
+from edgesync.agent.events import Event
 from edgesync.agent.journal import state_from_dict, state_to_dict
-from edgesync.agent.machine import Event, State
+from edgesync.agent.machine import State
 from edgesync.boards.bootenv import BootEnv, other
 from edgesync.wire.errors import (
     BaseModifiedError,
@@ -76,7 +77,7 @@ class Board:
     timer: float = 0.0
     desired: Desired | None = None
     reports: list[State] = field(default_factory=list)
-    judge: Callable[[State, Event, tuple[machine.Effect, ...]], None] = lambda *_: None  # before, event, effects
+    judge: Callable[[State, Event, tuple[effects.Effect, ...]], None] = lambda *_: None  # before, event, asked for
 
     # --- power --------------------------------------------------------------------------------------------------
 
@@ -98,7 +99,7 @@ class Board:
         self.state = state_from_dict(json.loads(self.stored))
         trial = self.trial and self.env.primary != self.slot
         self.queue.append(
-            machine.Booted(str(self.boots), self.slot, trial, bool(self.env.fell_back), dict(self.slots[self.slot]))
+            events.Booted(str(self.boots), self.slot, trial, bool(self.env.fell_back), dict(self.slots[self.slot]))
         )
 
     # --- the runner ---------------------------------------------------------------------------------------------
@@ -107,45 +108,45 @@ class Board:
         """One event: step, persist, effects; `crash_before`: the agent is killed before the effect of this number."""
         self.told.append(event)
         before = self.state
-        self.state, effects = machine.step(before, event)
+        self.state, asked = machine.step(before, event)
         self.stored = json.dumps(state_to_dict(self.state))
         assert state_from_dict(json.loads(self.stored)) == self.state, "a state survives the journal"
-        self.judge(before, event, effects)
-        for number, effect in enumerate(effects):
+        self.judge(before, event, asked)
+        for number, effect in enumerate(asked):
             if number == crash_before:
                 break
             self.perform(effect)
         if crash_before is not None:
             self.start()
 
-    def perform(self, effect: machine.Effect) -> None:
+    def perform(self, effect: effects.Effect) -> None:
         match effect:
-            case machine.Fetch(source):
+            case effects.Fetch(source):
                 self.fetching, self.starved = source, False
                 if source.blob in self.fetched:
                     self.fetch_ends()
-            case machine.Stop():
+            case effects.Stop():
                 self.fetching = self.applying = None
-            case machine.Forget(keep):
+            case effects.Forget(keep):
                 self.fetched &= {keep}
                 if self.fetching and self.fetching.blob != keep:
                     self.fetching = None
-            case machine.Apply(target):
+            case effects.Apply(target):
                 self.applying = target
                 self.env = self.env.closed()
                 self.slots[other(self.slot)][target.component] = BROKEN  # half written from now on
-            case machine.Activate():
+            case effects.Activate():
                 self.rebooting = "activate"
-            case machine.Reboot():
+            case effects.Reboot():
                 self.rebooting = self.rebooting or "reboot"
-            case machine.MarkGood():
+            case effects.MarkGood():
                 self.env = self.env.kept(self.slot)
-            case machine.Probe():
+            case effects.Probe():
                 self.probing = True
-            case machine.WakeAfter(seconds):
+            case effects.WakeAfter(seconds):
                 assert 0 < seconds <= machine.RETRY_LIMIT
                 self.timer = seconds
-            case machine.Report():
+            case effects.Report():
                 self.reports.append(self.state)
 
     # --- stages -------------------------------------------------------------------------------------------------
@@ -156,10 +157,10 @@ class Board:
         source, errors = self.fetching, {"full": DiskFullError, "gone": BlobWithdrawnError, "disk": StorageError}
         self.fetching = None
         if how:
-            self.queue.append(machine.FetchFailed(source.blob, errors[how]("model")))
+            self.queue.append(events.FetchFailed(source.blob, errors[how]("model")))
         else:
             self.fetched.add(source.blob)
-            self.queue.append(machine.Fetched(source.blob))
+            self.queue.append(events.Fetched(source.blob))
 
     def apply_ends(self, how: str = "") -> None:
         """The apply under way ends as the worker would end it: by what is in the booted slot now, or as `how` says."""
@@ -169,14 +170,14 @@ class Board:
         base = self.slots[self.slot].get(target.component)
         needs = target.source.base if target.source else target.sha256
         if how:
-            self.queue.append(machine.ApplyFailed(target.component, errors[how]("model")))
+            self.queue.append(events.ApplyFailed(target.component, errors[how]("model")))
         elif needs is not None and needs != base:
-            self.queue.append(machine.ApplyFailed(target.component, BaseModifiedError("model")))
+            self.queue.append(events.ApplyFailed(target.component, BaseModifiedError("model")))
         elif target.source and target.source.blob not in self.fetched:
-            self.queue.append(machine.ApplyFailed(target.component, StorageError("model: no blob")))
+            self.queue.append(events.ApplyFailed(target.component, StorageError("model: no blob")))
         else:
             self.slots[other(self.slot)][target.component] = target.sha256
-            self.queue.append(machine.Applied(target.component, target.sha256))
+            self.queue.append(events.Applied(target.component, target.sha256))
 
     def reboot_ends(self, how: str = "") -> None:
         """The reboot that was asked for happens; `how` "fails" before the loader is told, "late" after that."""
@@ -187,15 +188,15 @@ class Board:
             elif self.trial and self.env.primary != self.slot:
                 self.env = self.env.given_up()
         if how:
-            self.queue.append(machine.ActivateFailed(StorageError("model")))
+            self.queue.append(events.ActivateFailed(StorageError("model")))
         else:
             self.boot()
 
     def probe_ends(self, *, passes: bool) -> None:
         self.probing = False
         self.probed = passes and "sick" not in map(kind_of, self.slots[self.slot].values())
-        failed = machine.ProbeFailed(ProbeFailedError("model"))
-        self.queue.append(machine.ProbePassed() if self.probed else failed)
+        failed = events.ProbeFailed(ProbeFailedError("model"))
+        self.queue.append(events.ProbePassed() if self.probed else failed)
 
     # --- the server ---------------------------------------------------------------------------------------------
 
@@ -231,12 +232,12 @@ class Board:
             self.apply_ends()
         elif self.fetching and self.starved:
             self.starved = False
-            self.queue.append(machine.FetchFlows(self.fetching.blob))
+            self.queue.append(events.FetchFlows(self.fetching.blob))
         elif self.fetching:
             self.fetch_ends()
         elif self.timer:
             self.timer = 0.0
-            self.queue.append(machine.Woken())
+            self.queue.append(events.Woken())
         else:
             return False
         return True

@@ -19,7 +19,7 @@ import pytest
 from model_broker import FLEET, Link, blob_of
 
 from edgesync.agent import downloader as module
-from edgesync.agent import fetch, machine
+from edgesync.agent import events, fetch
 from edgesync.agent.downloader import Downloader
 from edgesync.agent.ledger import Ledger
 from edgesync.agent.staging import Staging
@@ -59,7 +59,7 @@ class Bench:
 
     def __init__(self, state: Path, messages: dict[str, bytes] = MESSAGES, *, http: int = 0) -> None:
         self.played = PlayedLink(messages)
-        self.events: list[machine.Event] = []
+        self.events: list[events.Event] = []
         self.ledger, self.staging = Ledger(str(state)), Staging(str(state))
         self.path = state / "blobs" / f"{INDEX.blob}.part"
         url = f"http://127.0.0.1:{http}/blobs" if http else ""
@@ -89,7 +89,7 @@ class Bench:
             await asyncio.sleep(0.005)
 
     async def finish(self) -> None:
-        while not self.told(machine.Fetched):
+        while not self.told(events.Fetched):
             self.arrive()
             await asyncio.sleep(0.005)
 
@@ -117,7 +117,7 @@ def test_a_blob_is_told_once_however_often_the_link_comes_back(tmp_path: Path) -
             bench.downloader.link_down()
             bench.downloader.link_up()
             await asyncio.sleep(3 * module.TICK)
-        assert bench.events == [machine.Fetched(INDEX.blob)]
+        assert bench.events == [events.Fetched(INDEX.blob)]
         assert bench.path.read_bytes() == DATA
         assert bench.played.link.filters == []
 
@@ -135,7 +135,7 @@ def test_a_blob_that_is_there_is_told_again_to_whoever_asks_again(
         await bench.finish()
         await asyncio.sleep(pause)
         bench.downloader.start(bench.source)
-        await bench.until(lambda: len(bench.told(machine.Fetched)) == 2)
+        await bench.until(lambda: len(bench.told(events.Fetched)) == 2)
         assert bench.ledger.traffic.blob == len(DATA)
 
     play(scenario)
@@ -162,7 +162,7 @@ def test_another_blob_wanted_in_the_middle_stops_the_first(tmp_path: Path) -> No
         bench.source = Source("full", other.blob, other.length)
         bench.downloader.start(bench.source)
         await bench.finish()
-        assert bench.events == [machine.Fetched(other.blob)]
+        assert bench.events == [events.Fetched(other.blob)]
         assert bench.played.link.filters == []
         assert bench.ledger.traffic.refetched > 0  # what was on its way, and what came of an open piece
 
@@ -209,7 +209,7 @@ def test_a_disk_that_fails_ends_the_fetch_by_name_and_the_next_start_goes_on(
         with monkeypatch.context() as broken:
             broken.setattr(os, "pwrite", failing)
             bench.arrive()
-        (failed,) = bench.told(machine.FetchFailed)
+        (failed,) = bench.told(events.FetchFailed)
         assert failed.error.name == "Storage"
         assert bench.played.link.filters == []
         await bench.begin()
@@ -229,7 +229,7 @@ def test_a_blob_that_is_cleared_ends_the_fetch_by_name(tmp_path: Path) -> None:
         bench.arrive(4)
         bench.played.link.publish(dict.fromkeys(MESSAGES, b""))
         bench.arrive()
-        (failed,) = bench.told(machine.FetchFailed)
+        (failed,) = bench.told(events.FetchFailed)
         assert failed.error.name == "BlobWithdrawn"
 
     play(scenario)
@@ -294,7 +294,7 @@ def test_a_blob_that_the_broker_never_gives_comes_from_the_url(tmp_path: Path, s
     async def scenario() -> None:
         bench = Bench(tmp_path, {}, http=server.server_port)
         await bench.begin()
-        await bench.until(lambda: bench.told(machine.Fetched))
+        await bench.until(lambda: bench.told(events.Fetched))
         assert [type(event).__name__ for event in bench.events] == ["FetchStarved", "FetchFlows", "Fetched"]
         assert bench.path.read_bytes() == DATA
         assert bench.ledger.traffic.refetched == 0
@@ -353,13 +353,13 @@ def test_a_url_with_something_else_is_told_and_asked_again_until_it_is_right(
         fault(tmp_path)
         bench = Bench(tmp_path, {}, http=server.server_port)
         await bench.begin()
-        await bench.until(lambda: name in [event.error.name for event in bench.told(machine.Noticed)])
+        await bench.until(lambda: name in [event.error.name for event in bench.told(events.Noticed)])
         await asyncio.sleep(0.05)
         held = sum(len(b) for p in bench.downloader._fetch._flight.values() for b in p.blocks.values())  # type: ignore[union-attr]
         assert held <= fetch.WINDOW * PIECE
         for suffix, data in right.items():
             stored(tmp_path, suffix).write_bytes(data)
-        await bench.until(lambda: bench.told(machine.Fetched))
+        await bench.until(lambda: bench.told(events.Fetched))
         assert bench.path.read_bytes() == DATA
 
     play(scenario)

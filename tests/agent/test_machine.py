@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from model_board import BROKEN, COMPONENTS, FACTORY, KINDS, Board, image, on
 
-from edgesync.agent import machine
+from edgesync.agent import effects, events
 from edgesync.agent.machine import State
 from edgesync.boards.bootenv import BootEnv, other
 from edgesync.wire.errors import (
@@ -21,7 +21,7 @@ from edgesync.wire.ids import Digest
 from edgesync.wire.messages import Desired, Phase
 
 LOCKED = (Phase.ACTIVATING, Phase.CONFIRMING)
-DECIDES = (machine.Booted, machine.ProbePassed, machine.ProbeFailed, machine.ActivateFailed)
+DECIDES = (events.Booted, events.ProbePassed, events.ProbeFailed, events.ActivateFailed)
 
 
 class Life(RuleBasedStateMachine):
@@ -56,7 +56,7 @@ class Life(RuleBasedStateMachine):
 
     def _say(self, desired: Desired) -> None:
         self.older.append(desired)
-        self.board.queue.append(machine.Wanted(desired))
+        self.board.queue.append(events.Wanted(desired))
 
     # --- what goes badly ----------------------------------------------------------------------------------------
 
@@ -67,21 +67,21 @@ class Life(RuleBasedStateMachine):
             case "hold":
                 self._say(self.board.want({}, hold="aborted"))
             case "clear":
-                queue.append(machine.Cleared())
+                queue.append(events.Cleared())
             case "older" if self.older:
-                queue.append(machine.Wanted(data.draw(st.sampled_from(self.older))))
+                queue.append(events.Wanted(data.draw(st.sampled_from(self.older))))
             case "forged":
-                queue.append(machine.Noticed(ForgedMessageError("x")))
+                queue.append(events.Noticed(ForgedMessageError("x")))
             case "clock":
-                queue.append(machine.Noticed(ClockJumpedError("y")))
+                queue.append(events.Noticed(ClockJumpedError("y")))
 
     @precondition(lambda self: self.board.told)
     @rule(data=st.data())
     def an_event_comes_again(self, data: st.DataObject) -> None:
         event = data.draw(st.sampled_from(self.board.told))
         # The queue is first in, first out, so what an apply says is true when it is heard.
-        untrue = isinstance(event, machine.Applied) and self.board.content.get(event.component) != event.sha256
-        if not untrue and not isinstance(event, machine.Booted):
+        untrue = isinstance(event, events.Applied) and self.board.content.get(event.component) != event.sha256
+        if not untrue and not isinstance(event, events.Booted):
             self.board.decide(event)
 
     @precondition(lambda self: self.board.queue)
@@ -105,7 +105,7 @@ class Life(RuleBasedStateMachine):
             board.fetch_ends(how)
         elif not board.starved:
             board.starved = True
-            board.queue.append(machine.FetchStarved(board.fetching.blob, BlobMissingError("model")))
+            board.queue.append(events.FetchStarved(board.fetching.blob, BlobMissingError("model")))
 
     @precondition(lambda self: self.board.applying)
     @rule(how=st.sampled_from(["full", "died", "corrupt"]))
@@ -134,33 +134,33 @@ class Life(RuleBasedStateMachine):
 
     # --- what must hold at each decision ------------------------------------------------------------------------
 
-    def _judge(self, before: State, event: machine.Event, effects: tuple[machine.Effect, ...]) -> None:
+    def _judge(self, before: State, event: events.Event, asked: tuple[effects.Effect, ...]) -> None:
         board, after = self.board, self.board.state
         if before.phase in LOCKED and not isinstance(event, DECIDES):
             assert after.phase is before.phase, "activating and confirming are left only by a boot or the probe"
         new = set(after.quarantine) - set(before.quarantine)
         assert not new & self.kept, "an unchanged component of a failed release is not quarantined"
         if after.confirmed and not before.confirmed:
-            by_loader = isinstance(event, machine.Booted) and not event.trial
-            assert by_loader or (isinstance(event, machine.ProbePassed) and board.probed), "confirmed without evidence"
-        for effect in effects:
+            by_loader = isinstance(event, events.Booted) and not event.trial
+            assert by_loader or (isinstance(event, events.ProbePassed) and board.probed), "confirmed without evidence"
+        for effect in asked:
             match effect:
-                case machine.Fetch(source):
+                case effects.Fetch(source):
                     wanted = {t.sha256 for t in after.desired.targets if t.source == source} if after.desired else set()
                     assert wanted, "only what is desired is fetched"
                     assert not wanted & set(after.quarantine), "a quarantined image is never fetched"
                     assert source.base in (None, *after.images.values()), "nothing is fetched when the base differs"
-                case machine.Apply(target):
+                case effects.Apply(target):
                     assert target.sha256 not in after.quarantine, "a quarantined image is never applied"
-                case machine.Activate():
+                case effects.Activate():
                     trial = {t.component: t.sha256 for t in after.trial}
                     assert trial, "something is activated"
                     assert board.content.items() >= trial.items(), "every component is verified before the activation"
                     assert not set(trial.values()) & set(before.quarantine), "a quarantined image is never activated"
                     self.kept = set(after.images.values())
-        if isinstance(event, machine.Wanted) and event.desired.hold and after.phase not in LOCKED:
+        if isinstance(event, events.Wanted) and event.desired.hold and after.phase not in LOCKED:
             held = before.desired is None or event.desired.version > before.desired.version
-            assert not held or (after.phase is Phase.IDLE and machine.Stop() in effects), "a hold stops work"
+            assert not held or (after.phase is Phase.IDLE and effects.Stop() in asked), "a hold stops work"
 
     @invariant()
     def a_phase_that_waits_is_waited_for(self) -> None:
@@ -183,10 +183,10 @@ class Life(RuleBasedStateMachine):
         if not on(board, dict(board.state.images)):
             assert board.state.phase in (Phase.IDLE, Phase.FAILED), board.state
         final = {component: image("good", 77, component) for component in COMPONENTS}
-        board.queue.append(machine.Wanted(board.want(final)))
+        board.queue.append(events.Wanted(board.want(final)))
         board.settle()
         if board.state.phase is Phase.FAILED:  # the base was written to in between, so the server sends full images
-            board.queue.append(machine.Wanted(board.want(final, full=True)))
+            board.queue.append(events.Wanted(board.want(final, full=True)))
             board.settle()
         assert on(board, final), board.state
 

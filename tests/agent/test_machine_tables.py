@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from model_board import COMPONENTS, FACTORY, Board, image, on
 
-from edgesync.agent import machine
+from edgesync.agent import effects, events, machine
 from edgesync.agent.machine import State
 from edgesync.boards.bootenv import BootEnv
 from edgesync.wire.errors import (
@@ -35,7 +35,7 @@ def updating(images: dict[str, Digest] = NEW) -> Board:
     board.boot()
     board.settle()
     board.reports.clear()
-    board.queue.append(machine.Wanted(board.want(images)))
+    board.queue.append(events.Wanted(board.want(images)))
     return board
 
 
@@ -178,8 +178,8 @@ def test_an_apply_that_never_works_ends_as_failed() -> None:
 def test_a_boot_loader_that_never_tells_of_a_fallback_is_not_asked_for_ever() -> None:
     state = State(Phase.ACTIVATING, boot_id="0", slot="a", trial=(Target("rootfs", "v", 1, NEW["rootfs"]),))
     for number in range(100):
-        state, effects = machine.step(state, machine.Booted(f"b{number}", "a", trial=False, fell_back=False, images={}))
-        if machine.Activate() not in effects:
+        state, asked = machine.step(state, events.Booted(f"b{number}", "a", trial=False, fell_back=False, images={}))
+        if effects.Activate() not in asked:
             break
     assert state.phase is Phase.FAILED
     assert number == machine.ATTEMPTS_LIMIT
@@ -190,7 +190,7 @@ def test_a_newer_desired_that_came_during_a_failed_trial_is_pursued_after_it(pha
     board = updating(NEW | {"rootfs": image("refused" if phase is Phase.ACTIVATING else "sick", 1, "rootfs")})
     until(board, phase)
     newer = {component: image("good", 2, component) for component in COMPONENTS}
-    board.decide(machine.Wanted(board.want(newer, full=True)))
+    board.decide(events.Wanted(board.want(newer, full=True)))
     board.settle()
     assert on(board, newer)
 
@@ -200,14 +200,14 @@ def test_a_forged_message_does_not_hide_why_a_board_failed() -> None:
     until(board, Phase.APPLYING)
     board.apply_ends("corrupt")
     board.settle()
-    board.decide(machine.Noticed(ForgedMessageError("x")))
+    board.decide(events.Noticed(ForgedMessageError("x")))
     assert board.state.error == ErrorReport("DeltaCorrupt", "model")
 
 
 def test_a_forged_message_during_a_trial_is_not_taken_for_the_reason_of_the_fallback() -> None:
     board = updating(NEW | {"rootfs": image("refused", 1, "rootfs")})
     until(board, Phase.ACTIVATING)
-    board.decide(machine.Noticed(ForgedMessageError("x")))
+    board.decide(events.Noticed(ForgedMessageError("x")))
     board.settle()
     assert phases(board)[-1] == "failed BootFailed"
 
@@ -215,10 +215,10 @@ def test_a_forged_message_during_a_trial_is_not_taken_for_the_reason_of_the_fall
 def test_a_desired_that_was_cleared_and_comes_back_unchanged_goes_on() -> None:
     board = updating()
     until(board, Phase.FETCHING)
-    board.decide(machine.Cleared())
+    board.decide(events.Cleared())
     assert (board.state.phase, board.fetching) == (Phase.IDLE, None)
     assert board.desired
-    board.decide(machine.Wanted(board.desired))
+    board.decide(events.Wanted(board.desired))
     board.settle()
     assert on(board, NEW)
 
@@ -228,7 +228,7 @@ def test_a_hold_keeps_what_was_fetched_even_over_a_reboot() -> None:
     until(board, Phase.APPLYING)
     fetched = set(board.fetched)
     assert fetched
-    board.decide(machine.Wanted(board.want({}, hold="paused")))
+    board.decide(events.Wanted(board.want({}, hold="paused")))
     board.boot()
     board.settle()
     assert board.fetched == fetched
@@ -238,7 +238,7 @@ def test_a_withdrawn_blob_that_was_missing_before_does_not_wait_for_ever() -> No
     board = updating()
     until(board, Phase.FETCHING)
     assert board.fetching
-    board.decide(machine.FetchStarved(board.fetching.blob, BlobMissingError("x")))
+    board.decide(events.FetchStarved(board.fetching.blob, BlobMissingError("x")))
     assert board.state.missing
     board.fetch_ends("gone")
     board.settle()
@@ -262,7 +262,7 @@ def test_a_quarantined_image_is_tried_again_only_when_the_operator_says_so(retry
     board = updating(bad)
     board.settle()
     board.reports.clear()
-    board.queue.append(machine.Wanted(board.want(bad, retry=retry)))
+    board.queue.append(events.Wanted(board.want(bad, retry=retry)))
     board.settle()
     assert phases(board) == ([*UPDATE[:5], "failed BootFailed"] if retry else ["failed Quarantined"])
 
@@ -270,7 +270,7 @@ def test_a_quarantined_image_is_tried_again_only_when_the_operator_says_so(retry
 def test_going_back_to_the_running_image_stops_the_apply() -> None:
     board = updating()
     until(board, Phase.APPLYING)
-    board.decide(machine.Wanted(board.want(dict(FACTORY))))
+    board.decide(events.Wanted(board.want(dict(FACTORY))))
     assert (board.state.phase, board.applying, board.fetching) == (Phase.IDLE, None, None)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_board import COMPONENTS, image
 
-from edgesync.agent import machine
+from edgesync.agent import events, machine
 from edgesync.agent.journal import state_from_dict, state_to_dict
 from edgesync.agent.machine import State
 from edgesync.wire.errors import (
@@ -56,18 +56,18 @@ ERRORS = st.sampled_from(
     [DiskFullError("x"), StorageError("x"), WorkerDiedError("x"), DeltaCorruptError("x"), BlobWithdrawnError("x")]
 )
 EVENTS = st.one_of(
-    st.builds(machine.Fetched, BLOBS),
-    st.builds(machine.FetchFailed, BLOBS, ERRORS),
-    st.builds(machine.FetchStarved, BLOBS, ERRORS),
-    st.builds(machine.FetchFlows, BLOBS),
-    st.builds(machine.Applied, st.sampled_from(COMPONENTS), DIGESTS),
-    st.builds(machine.ApplyFailed, st.sampled_from(COMPONENTS), ERRORS),
-    st.builds(machine.ActivateFailed, ERRORS),
-    st.builds(machine.ProbeFailed, st.just(ProbeFailedError("x"))),
-    st.builds(machine.Noticed, ERRORS),
-    st.sampled_from([machine.ProbePassed(), machine.Woken(), machine.Cleared()]),
+    st.builds(events.Fetched, BLOBS),
+    st.builds(events.FetchFailed, BLOBS, ERRORS),
+    st.builds(events.FetchStarved, BLOBS, ERRORS),
+    st.builds(events.FetchFlows, BLOBS),
+    st.builds(events.Applied, st.sampled_from(COMPONENTS), DIGESTS),
+    st.builds(events.ApplyFailed, st.sampled_from(COMPONENTS), ERRORS),
+    st.builds(events.ActivateFailed, ERRORS),
+    st.builds(events.ProbeFailed, st.just(ProbeFailedError("x"))),
+    st.builds(events.Noticed, ERRORS),
+    st.sampled_from([events.ProbePassed(), events.Woken(), events.Cleared()]),
     st.builds(
-        machine.Booted,
+        events.Booted,
         TEXT,
         st.sampled_from("ab"),
         st.booleans(),
@@ -83,6 +83,6 @@ def test_every_state_survives_the_journal(state: State) -> None:
 
 
 @given(state=STATES, event=EVENTS)
-def test_every_event_in_every_state_has_an_answer_that_the_journal_can_hold(state: State, event: machine.Event) -> None:
+def test_every_event_in_every_state_has_an_answer_that_the_journal_can_hold(state: State, event: events.Event) -> None:
     after, _ = machine.step(state, event)
     assert state_from_dict(json.loads(json.dumps(state_to_dict(after)))) == after
