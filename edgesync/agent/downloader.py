@@ -11,8 +11,7 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from edgesync.agent import events, ranges
-from edgesync.agent import fetch as protocol
+from edgesync.agent import actions, events, ranges
 from edgesync.agent.fetch import Fetch
 from edgesync.agent.ledger import Ledger
 from edgesync.agent.staging import Staging, parse_stored, stored_limit
@@ -145,12 +144,12 @@ class Downloader:
                 await asyncio.sleep(wait)
                 wait = min(HTTP_LIMIT, 2 * wait)
 
-    def _do(self, actions: Iterable[protocol.Action]) -> None:
+    def _do(self, asked: Iterable[actions.Action]) -> None:
         """Perform what the fetch asks for; a disk that fails ends it."""
         fetch, source = self._fetch, self._source
         if fetch is None or source is None:
             return
-        left = iter(actions)
+        left = iter(asked)
         try:
             for action in left:
                 self._perform(action, fetch, source)
@@ -158,7 +157,7 @@ class Downloader:
             log.warning("fetch stopped: %s: %s", error.name, error)
             self.stop()
             for action in left:
-                if isinstance(action, protocol.Unsubscribe):
+                if isinstance(action, actions.Unsubscribe):
                     self._link.unsubscribe(*action.filters)
             self._emit(events.FetchFailed(source.blob, error))
             return
@@ -167,27 +166,27 @@ class Downloader:
             self._count()
             self._emit(events.Fetched(source.blob))
 
-    def _perform(self, action: protocol.Action, fetch: Fetch, source: Source) -> None:
+    def _perform(self, action: actions.Action, fetch: Fetch, source: Source) -> None:
         match action:
-            case protocol.Subscribe(filters):
+            case actions.Subscribe(filters):
                 self._link.subscribe(*filters)
-            case protocol.Unsubscribe(filters):
+            case actions.Unsubscribe(filters):
                 self._link.unsubscribe(*filters)
-            case protocol.KeepIndex(index, leaves):
+            case actions.KeepIndex(index, leaves):
                 self._staging.keep_index(source.blob, index, leaves)
-            case protocol.KeepPiece(offset, data):
+            case actions.KeepPiece(offset, data):
                 self._staging.keep_piece(source.blob, offset, data)
-            case protocol.Starved(error):
+            case actions.Starved(error):
                 log.warning("%s: %s", error.name, error)
                 self._emit(events.FetchStarved(source.blob, error))
                 if source.url and (self._http is None or self._http.done()):
                     self._http = asyncio.get_running_loop().create_task(self._run_http(fetch, source), name="http")
-            case protocol.Flowing():
+            case actions.Flowing():
                 self._emit(events.FetchFlows(source.blob))
-            case protocol.Refused(error):
+            case actions.Refused(error):
                 log.warning("%s: %s", error.name, error)
                 self._emit(events.Noticed(error))
-            case protocol.Withdrawn(error):
+            case actions.Withdrawn(error):
                 raise error
 
     def _count(self) -> None:

@@ -22,6 +22,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from edgesync.agent.actions import (
+    Action,
+    Flowing,
+    KeepIndex,
+    KeepPiece,
+    Refused,
+    Starved,
+    Subscribe,
+    Unsubscribe,
+    Withdrawn,
+)
 from edgesync.agent.pauses import Pauses
 from edgesync.wire import blob as layout
 from edgesync.wire import topics
@@ -48,61 +59,6 @@ UNSUBSCRIBE_TOGETHER = 4
 """Pieces that one UNSUBSCRIBE names: each message and its answer cost about 200 bytes on the air."""
 TRICKLE = 512
 """Bytes of TCP that count as life: a block is still on its way. A PINGRESP is far less."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribe:
-    filters: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
-    filters: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class KeepIndex:
-    """The index with all leaves that are known: enough to check every kept piece after a restart."""
-
-    index: bytes
-    leaves: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class KeepPiece:
-    """A verified piece: `data` belongs at byte `offset` of the blob."""
-
-    offset: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Starved:
-    """The blob does not come; the fetch goes on waiting."""
-
-    error: EdgesyncError
-
-
-@dataclass(frozen=True, slots=True)
-class Flowing:
-    """A starved blob comes again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Something arrived that is not what was promised; it was thrown away."""
-
-    error: EdgesyncError
-
-
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
-    """The blob was cleared while it was fetched: this fetch is over."""
-
-    error: EdgesyncError
-
-
-Action = Subscribe | Unsubscribe | KeepIndex | KeepPiece | Starved | Flowing | Refused | Withdrawn
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from edgesync.agent import actions
 from edgesync.agent import fetch as protocol
 from edgesync.agent.fetch import Fetch
 from edgesync.wire import blob as layout
@@ -125,7 +126,7 @@ class Session:
     link: Link
     now: float = 0.0
     kept: dict[int, bytes] = field(default_factory=dict)
-    index: protocol.KeepIndex | None = None
+    index: actions.KeepIndex | None = None
     told: list[str] = field(default_factory=list)  # Starved, Flowing, Refused, Withdrawn in order
     errors: list[str] = field(default_factory=list)
     _looked: float = 0.0
@@ -152,24 +153,24 @@ class Session:
                 self._looked = self.now
                 self._do(self.fetch.tick(self.now, self.link.bytes_in, answered=not self.link.deaf))
 
-    def perform(self, actions: list[protocol.Action]) -> None:
-        self._do(actions)
+    def perform(self, asked: list[actions.Action]) -> None:
+        self._do(asked)
 
-    def _do(self, actions: list[protocol.Action]) -> None:
-        for action in actions:
+    def _do(self, asked: list[actions.Action]) -> None:
+        for action in asked:
             match action:
-                case protocol.Subscribe(filters):
+                case actions.Subscribe(filters):
                     self.link.subscribe(filters)
-                case protocol.Unsubscribe(filters):
+                case actions.Unsubscribe(filters):
                     self.link.unsubscribe(filters)
-                case protocol.KeepIndex():
+                case actions.KeepIndex():
                     self.index = action
-                case protocol.KeepPiece(offset, data):
+                case actions.KeepPiece(offset, data):
                     assert offset not in self.kept, "a piece is kept once"
                     self.kept[offset] = data
-                case protocol.Flowing():
+                case actions.Flowing():
                     self.told.append("Flowing")
-                case protocol.Starved(error) | protocol.Refused(error) | protocol.Withdrawn(error):
+                case actions.Starved(error) | actions.Refused(error) | actions.Withdrawn(error):
                     self.told.append(type(action).__name__)
                     self.errors.append(str(error))
 
