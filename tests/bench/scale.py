@@ -67,12 +67,13 @@ async def _count(place: Path, boards: int) -> Counted:
         played = serverlab.Boards(lab, old)
         async with serverlab.serving(lab) as service, played.connected():
             await played.report_all()
-            await serverlab.until(lambda: _settled(service, played), LIMIT)
+            await serverlab.until(lambda: _settled(service, played, boards), LIMIT)
             before, heard = service.status()["publisher"], played.desired_messages.total()
             new = digest_of(second)
             lab.release("v2", second)
             await serverlab.until(
-                lambda: all(board.image == new for board in played.played.values()) and _settled(service, played), LIMIT
+                lambda: all(b.image == new for b in played.played.values()) and _settled(service, played, 2 * boards),
+                LIMIT,
             )
             after = service.status()["publisher"]
     if not played.blob_messages:
@@ -86,11 +87,13 @@ async def _count(place: Path, boards: int) -> Counted:
     )
 
 
-def _settled(service: Service, played: serverlab.Boards) -> bool:
-    """Every board is confirmed, nothing waits to be published, and the boards have heard all that was."""
+def _settled(service: Service, played: serverlab.Boards, desired: int) -> bool:
+    """Every board is confirmed, nothing waits to be published, and the boards have heard all that was: at least
+    `desired` messages, for before the first of them nothing waits either.
+    """
     publisher = service.status()["publisher"]
     return (
         serverlab.statuses(service) == {"confirmed": len(played.played)}
         and publisher["idle"]
-        and played.desired_messages.total() >= publisher["desired_published"]
+        and played.desired_messages.total() >= max(desired, publisher["desired_published"])
     )
