@@ -32,6 +32,7 @@ class Life(RuleBasedStateMachine):
         self.board = Board(judge=self._judge)
         self.older: list[Desired] = []
         self.kept: set[Digest] = set(FACTORY.values())
+        self.proved = False  # this boot, by the loader's word or by its probe
 
     @initialize()
     def power_on(self) -> None:
@@ -140,9 +141,11 @@ class Life(RuleBasedStateMachine):
             assert after.phase is before.phase, "activating and confirming are left only by a boot or the probe"
         new = set(after.quarantine) - set(before.quarantine)
         assert not new & self.kept, "an unchanged component of a failed release is not quarantined"
-        if after.confirmed and not before.confirmed:
-            by_loader = isinstance(event, events.Booted) and not event.trial
-            assert by_loader or (isinstance(event, events.ProbePassed) and board.probed), "confirmed without evidence"
+        if isinstance(event, events.Booted):
+            self.proved = not event.trial
+        elif isinstance(event, events.ProbePassed):
+            self.proved |= board.probed
+        assert self.proved or not after.confirmed, "confirmed without evidence of this boot"
         for effect in asked:
             match effect:
                 case effects.Fetch(source):

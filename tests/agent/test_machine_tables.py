@@ -256,6 +256,36 @@ def test_a_reboot_that_fails_leaves_no_condemned_slot_running() -> None:
     assert phases(board)[-1] == "failed ProbeFailed"
 
 
+def test_a_slot_whose_probe_failed_gets_no_second_probe_from_a_kill() -> None:
+    board = updating()
+    until(board, Phase.CONFIRMING)
+    board.probe_ends(passes=False)
+    board.decide(board.queue.popleft(), crash_before=0)
+    board.settle()
+    assert board.slot == "a"
+    assert phases(board)[-1] == "failed ProbeFailed"
+
+
+def test_a_blob_that_is_told_twice_does_not_start_its_apply_again() -> None:
+    board = updating()
+    until(board, Phase.APPLYING)
+    (blob,) = board.fetched
+    assert machine.step(board.state, events.Fetched(blob)) == (board.state, ())
+
+
+@pytest.mark.parametrize("late", [events.Fetched, events.FetchStarved, events.FetchFailed, events.FetchFlows])
+def test_late_words_of_a_fetch_do_not_disturb_the_wait_for_another_apply(late: type) -> None:
+    board = updating()
+    until(board, Phase.APPLYING)
+    (blob,) = board.fetched
+    board.apply_ends("died")
+    board.go_on()
+    told = late(blob, BlobMissingError("x")) if late in (events.FetchStarved, events.FetchFailed) else late(blob)
+    assert machine.step(board.state, told) == (board.state, ())
+    board.settle()
+    assert on(board, NEW)
+
+
 @pytest.mark.parametrize("retry", [0, 1])
 def test_a_quarantined_image_is_tried_again_only_when_the_operator_says_so(retry: int) -> None:
     bad = NEW | {"rootfs": image("refused", 1, "rootfs")}
