@@ -36,6 +36,9 @@ INFLIGHT = 32
 _DOUBLINGS = 16
 """Of the wait between two attempts. A broker may be away for weeks: 2 to the power of the attempts is no float then."""
 
+_LOOK = 1.0
+"""Seconds between two looks of the thread at the keepalive."""
+
 _TCP_INFO_BYTES = struct.Struct("=QQ")
 _TCP_INFO_OFFSET = 120  # struct tcp_info of Linux: tcpi_bytes_acked, tcpi_bytes_received
 
@@ -195,7 +198,10 @@ class MqttLink:
             client = self._new_client()
             try:
                 client.connect(self._options.host, self._options.port, self._options.keepalive)
-                code = client.loop_forever()
+                # Unlike loop_forever in a thread of our own, loop wakes up when there is something to send.
+                while (code := client.loop(_LOOK)) == paho.MQTT_ERR_SUCCESS:
+                    if self._stopping.is_set() and not client.connected_once:
+                        break  # there is no one to say goodbye to
                 reason = client.reason or paho.error_string(code)
             except OSError as error:  # refused, unreachable, timed out, or TLS did not agree
                 reason = f"{self._options.host}:{self._options.port}: {error}"
@@ -224,6 +230,9 @@ class MqttLink:
         client.on_subscribe = self._on_subscribe
         client.on_socket_open = self._on_socket_open
         client.on_socket_close = self._on_socket_close
+        # With this set, paho leaves every write to its own thread. Without it, whoever publishes writes too, and two
+        # threads mix the halves of their packets on a full socket and break a TLS connection.
+        client.on_socket_register_write = _no_op
         return client
 
     def _on_connect(self, client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
@@ -328,6 +337,10 @@ def _tls_context(tls: Tls) -> _ResumingContext:
     except (OSError, ssl.SSLError) as error:
         raise NotReachableError(f"TLS files {tls.ca}, {tls.cert}, {tls.key}: {error}") from error
     return context
+
+
+def _no_op(*_: Any) -> None:
+    pass
 
 
 def _tcp_bytes(sock: Any) -> tuple[int, int]:
