@@ -122,8 +122,8 @@ def parse_index(blob: BlobId, data: bytes) -> BlobIndex:
 
 
 def parse_leaf(index: BlobIndex, number: int, data: bytes) -> list[bytes]:
-    """The hash of each piece that leaf `number` covers. Raises BlobCorruptError for any other bytes, even where the index
-    names them.
+    """The hash of each piece that leaf `number` covers. Raises BlobCorruptError for any other bytes, even where the
+    index names them.
     """
     if not 0 <= number < len(index.leaves) or short_hash(data) != index.leaves[number]:
         raise BlobCorruptError(f"leaf {number} of a blob's index does not have its hash")
