@@ -4,6 +4,7 @@ images. `Life` is the search; each invariant is one sentence.
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -128,7 +129,7 @@ class Life(RuleBasedStateMachine):
         board = self.board
         if what != "flash":
             board.slots[board.slot][component] = BROKEN if what == "write" else FACTORY[component]
-        elif not board.rebooting:
+        elif not board.rebooting and not board.queue:  # by hand, while the agent is up
             board.slots[other(board.slot)] = {c: image("good", 9, c) for c in COMPONENTS}
             board.env = BootEnv(other(board.slot))
             board.boot()
@@ -160,7 +161,8 @@ class Life(RuleBasedStateMachine):
                     assert trial, "something is activated"
                     assert board.content.items() >= trial.items(), "every component is verified before the activation"
                     assert not set(trial.values()) & set(before.quarantine), "a quarantined image is never activated"
-                    self.kept = set(after.images.values())
+                    if before.phase is not Phase.ACTIVATING:
+                        self.kept = set(after.images.values())
         if isinstance(event, events.Wanted) and event.desired.hold and after.phase not in LOCKED:
             held = before.desired is None or event.desired.version > before.desired.version
             assert not held or (after.phase is Phase.IDLE and effects.Stop() in asked), "a hold stops work"
@@ -194,5 +196,5 @@ class Life(RuleBasedStateMachine):
         assert on(board, final), board.state
 
 
-TestLife = Life.TestCase
+TestLife = pytest.mark.timeout(900)(Life.TestCase)  # a failure takes minutes to be told in few steps
 TestLife.settings = settings(max_examples=300, stateful_step_count=40)
