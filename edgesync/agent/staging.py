@@ -47,9 +47,10 @@ class Staging:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 status = os.fstat(fd)
-                needed, free = length - status.st_blocks * 512, free_bytes(self._directory) - RESERVE
+                needed = length - status.st_blocks * 512
+                free = max(0, free_bytes(self._directory) - RESERVE)
                 if needed > free:
-                    raise DiskFullError(f"{path}: {length} bytes need {needed} more, {max(0, free)} are free")
+                    raise DiskFullError(f"{path}: {length} bytes need {needed} more, {free} are free")
                 if status.st_size != length:
                     os.ftruncate(fd, length)
                 os.posix_fallocate(fd, 0, length)
@@ -98,10 +99,9 @@ class Staging:
         have = []
         for number, leaf in leaves.items():
             first = number * layout.PIECES_PER_LEAF
-            for at, expected in enumerate(layout.parse_leaf(index, number, leaf)):
-                data = os.pread(fd, index.piece_length(first + at), (first + at) * index.piece)
-                if layout.short_hash(data) == expected:
-                    have.append(first + at)
+            for piece, expected in enumerate(layout.parse_leaf(index, number, leaf), first):
+                if _has(fd, piece * index.piece, index.piece_length(piece), expected):
+                    have.append(piece)
         return Staged(index, leaves, tuple(have))
 
     def _part(self, blob: BlobId) -> str:
@@ -109,6 +109,13 @@ class Staging:
 
     def _index(self, blob: BlobId) -> str:
         return os.path.join(self._directory, f"{blob}.index")
+
+
+def _has(fd: int, offset: int, size: int, expected: bytes) -> bool:
+    try:
+        return layout.short_hash(os.pread(fd, size, offset)) == expected
+    except OSError:  # a bad block: writing the piece again lets the disk put it elsewhere
+        return False
 
 
 def stored_limit(length: int) -> int:
@@ -123,13 +130,12 @@ def parse_stored(blob: BlobId, stored: bytes) -> tuple[BlobIndex, dict[int, byte
     """
     size = layout.index_size(stored)
     index = layout.parse_index(blob, stored[:size])
-    leaves: dict[int, bytes] = {}
-    by_hash = {leaf: number for number, leaf in enumerate(index.leaves)}
-    full = layout.LEAF_LIMIT
-    for at in range(size, len(stored), full):
-        leaf = stored[at : at + full]
-        number = by_hash.get(layout.short_hash(leaf))
-        if number is None:
+    known: dict[bytes, bytes] = {}
+    for at in range(size, len(stored), layout.LEAF_LIMIT):
+        leaf = stored[at : at + layout.LEAF_LIMIT]
+        digest = layout.short_hash(leaf)
+        if digest not in index.leaves:
             raise BlobCorruptError(f"blob {blob}: bytes from {at} are no leaf of its index")
-        leaves[number] = leaf
-    return index, leaves
+        known[digest] = leaf
+    # A blob that repeats itself has leaves that are equal: each stands in every place that names it.
+    return index, {number: known[digest] for number, digest in enumerate(index.leaves) if digest in known}
