@@ -28,7 +28,8 @@ Progress = Callable[[str, int, int], None]
 _INSTEAD = {
     "file": "give it decompressed; `edgesync release import` stores it so",
     "squashfs": "build it with `mksquashfs DIR IMAGE -noI -noD -noF -noX`; a slot has the room, the link has not",
-    "initrd": "build it uncompressed: x, BR2_TARGET_ROOTFS_CPIO_NONE in Buildroot, IMAGE_FSTYPES cpio in Yocto",
+    "initrd": "build it without compression: BR2_TARGET_ROOTFS_CPIO_NONE=y in Buildroot, INITRAMFS_FSTYPES = 'cpio' in "
+    "Yocto, compress=cat for dracut",
     "data": "store it decompressed: a kernel as Image, not Image.gz",
 }
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgesync.delta.images import HEAD, MAGIC, packing_of
-from edgesync.delta.unpackers import Compression, UnpackError, decoder
+from edgesync.delta.unpackers import UnpackError, decoder
 from edgesync.host.files import storage_errors
 from edgesync.wire.errors import NotReachableError
 
@@ -28,8 +28,6 @@ LARGEST = 1 << 30
 BUDGET = 4 << 30
 """Bytes unpacked in one image: the search ends there."""
 PARTS_LIMIT = 32
-_ALIGNMENT = 4
-"""Of a part within an image: files begin at sectors, and what follows a header of U-Boot at words."""
 _PIECE = 1 << 20
 
 _SQUASHFS_MAGIC = b"hsqs"
@@ -71,12 +69,14 @@ def _parts(image: mmap.mmap) -> Iterator[Part]:
     for offset in _candidates(image):
         if offset < end:
             continue
-        part = _squashfs(image, offset) if image[offset : offset + 4] == _SQUASHFS_MAGIC else _stream(image, offset)
-        if part is None:
-            continue
-        spent += part.unpacked
-        end = offset + part.length
-        if part.length >= SMALLEST or part.kind == "file":
+        if image[offset : offset + len(_SQUASHFS_MAGIC)] == _SQUASHFS_MAGIC:
+            part = _squashfs(image, offset)
+        else:
+            part, cost = _stream(image, offset)
+            spent += cost
+        if part:
+            end = offset + part.length
+        if part and (part.length >= SMALLEST or part.kind == "file"):
             yield part
             count += 1
         if count == PARTS_LIMIT or spent > BUDGET:
@@ -89,8 +89,7 @@ def _candidates(image: mmap.mmap) -> Iterator[int]:
     following = {magic: image.find(magic) for magic in magics}
     while left := {magic: at for magic, at in following.items() if at >= 0}:
         magic = min(left, key=left.__getitem__)
-        if left[magic] % _ALIGNMENT == 0:
-            yield left[magic]
+        yield left[magic]
         following[magic] = image.find(magic, left[magic] + 1)
 
 
@@ -104,31 +103,28 @@ def _squashfs(image: mmap.mmap, offset: int) -> Part | None:
     return Part("squashfs", _COMPRESSORS[compressor], offset, used, 0, _digest(image, offset, used))
 
 
-def _stream(image: mmap.mmap, offset: int) -> Part | None:
+def _stream(image: mmap.mmap, offset: int) -> tuple[Part | None, int]:
+    """The stream that begins here, if one does, and how many bytes were unpacked to find out."""
     compression = packing_of(image[offset : offset + HEAD])
     assert compression in ("gzip", "xz", "zstd")
+    at, unpacked, head = offset, 0, b""
     try:
-        head, length, unpacked = _measure(image, offset, compression)
+        member = decoder(compression)
+        while not member.eof:
+            data = b""
+            if member.needs_input and not (data := image[at : at + member.input_size]):
+                return None, unpacked
+            at += len(data)
+            piece = member.decompress(data, _PIECE)
+            head = head or piece[: len(_CPIO[0])]
+            unpacked += len(piece)
+            if unpacked > LARGEST:
+                return None, unpacked
     except (UnpackError, NotReachableError):
-        return None
+        return None, unpacked
+    length = at - len(member.unused_data) - offset
     kind: Kind = "initrd" if head.startswith(_CPIO) else "data" if offset else "file"
-    return Part(kind, compression, offset, length, unpacked, _digest(image, offset, length))
-
-
-def _measure(image: mmap.mmap, offset: int, compression: Compression) -> tuple[bytes, int, int]:
-    """The first bytes of a stream, its own length, and what it unpacks to. Raises UnpackError for anything broken."""
-    member, at, unpacked, head = decoder(compression), offset, 0, b""
-    while not member.eof:
-        data = b""
-        if member.needs_input and not (data := image[at : at + member.input_size]):
-            raise UnpackError("cut off")
-        at += len(data)
-        piece = member.decompress(data, _PIECE)
-        head = head or piece[: len(_CPIO[0])]
-        unpacked += len(piece)
-        if unpacked > LARGEST:
-            raise UnpackError(f"more than {LARGEST} bytes")
-    return head, at - len(member.unused_data) - offset, unpacked
+    return Part(kind, compression, offset, length, unpacked, _digest(image, offset, length)), unpacked
 
 
 def _digest(image: mmap.mmap, offset: int, length: int) -> str:
