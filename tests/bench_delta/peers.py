@@ -20,7 +20,7 @@ Apply = Callable[[Path, Path, Path, Path], Took]
 """Old, patch, result, directory to work in."""
 
 OURS = "edgesync"
-FULL = "xz full"
+FULL = "xz-full"
 
 
 @dataclass(frozen=True, slots=True)
