@@ -36,8 +36,8 @@ _INSTEAD = {
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """A compressed part of the new image that the old one has not got. `plain_delta` is the bytes of the delta between
-    the unpacked parts, None where it was not measured; `instead` says how to build it.
+    """A compressed part of an image, which the image before has not got. `plain_delta` is the bytes of the delta
+    between the unpacked parts, None where it was not measured; `instead` says how to build it.
     """
 
     part: Part
@@ -47,9 +47,9 @@ class Cost:
     def __str__(self) -> str:
         part = self.part
         what = f"is a {part.compression} file" if part.kind == "file" else f"holds {_name(part)} at byte {part.offset}"
-        price = f"the new image {what}: {part.length} bytes that changed, and travel almost whole"
+        whole = f"the image {what}: {part.length} bytes that travel almost whole when any of them changes"
         plain = "" if self.plain_delta is None else f"; without compression its delta has {self.plain_delta} bytes"
-        return f"{price}{plain}. Better: {self.instead}"
+        return f"{whole}{plain}. Better: {self.instead}"
 
     def to_dict(self) -> dict[str, object]:
         return {**dataclasses.asdict(self.part), "plain_delta": self.plain_delta, "instead": self.instead}
@@ -68,6 +68,11 @@ def advise(
         costs.append(Cost(part, plain, _INSTEAD[part.kind]))
         before = tuple(p for p in before if p is not twin)
     return tuple(costs)
+
+
+def price(image: str | os.PathLike[str]) -> tuple[Cost, ...]:
+    """The compressed parts of one image file, whatever was before it. Raises StorageError."""
+    return tuple(Cost(part, None, _INSTEAD[part.kind]) for part in find(image))
 
 
 def _name(part: Part) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench_delta import chart, pairs, report
-from tests.bench_delta.measure import CommandFailedError
+from tests.bench_delta.measure import ROOT, CommandFailedError
 from tests.bench_delta.peers import OURS, Peer, all_peers
 from tests.bench_delta.report import Result, Run
 
@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("build/bench-delta"), metavar="DIR", help="default: %(default)s"
     )
+    parser.add_argument("--docs", action="store_true", help="put tables and chart into docs/ and README.md too")
     args = parser.parse_args(arguments)
 
     wanted = pairs.names() if args.pairs is None and not args.own else args.pairs or []
@@ -54,8 +55,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (place / "results.json").write_text(json.dumps(done.to_dict(), indent=2) + "\n")
     (place / "report.md").write_text(report.markdown(done))
     (place / "chart.svg").write_text(chart.svg(done))
+    if args.docs:
+        _document(done)
     print(report.markdown(done))
     return 1 if report.failures(done) else 0
+
+
+def _document(done: Run) -> None:
+    """Into every document that has the lines for it, so that no table there comes from anywhere else."""
+    (ROOT / "docs" / "delta-benchmark.svg").write_text(chart.svg(done))
+    blocks = {"bench-delta": report.markdown(done), "bench-delta summary": report.summary(done)}
+    for path in (ROOT / "README.md", ROOT / "docs" / "delta-benchmark.md"):
+        text = path.read_text()
+        for name, block in blocks.items():
+            if f"<!-- {name} -->" in text:
+                text = report.insert(text, name, block)
+        path.write_text(text)
 
 
 def _measure(pair: pairs.Pair, peer: Peer, place: Path) -> Result:

@@ -116,6 +116,33 @@ def markdown(run: Run) -> str:
     return "\n".join(parts) + "\n"
 
 
+def summary(run: Run) -> str:
+    """The short table: ours and the best peer of each pair."""
+    rows = [["pair", "image B", OURS, "best peer", "against it", "full image, xz"]]
+    for pair in run.pairs:
+        found, best = run.of(pair.name), run.best(pair.name)
+        ours, full = found.get(OURS), found.get(FULL)
+        if ours and best:
+            size = f"{full.length:,}" if full else ""
+            gain = f"{100 * (_ratio(run, pair.name) or 0):+.0f} %"
+            image = f"{pair.new.stat().st_size:,}"
+            rows.append([f"{pair.name} ({pair.code})", image, f"{ours.length:,}", f"{best[1]:,} {best[0]}", gain, size])
+    return _table(rows) + "\n" + _median(run)
+
+
+def insert(document: str, name: str, block: str) -> str:
+    """The document with `block` between its lines `<!-- NAME -->` and `<!-- end of NAME -->`, which both stay.
+
+    Raises ValueError for a document without them.
+    """
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    before, found, rest = document.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"found no lines {begin.strip()!r} and {end.strip()!r}, expected both")
+    return f"{before}{begin}\n{block.strip()}\n\n{end}{after}"
+
+
 def _table(rows: Sequence[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:], ""])

@@ -85,6 +85,15 @@ def test_the_chart_is_well_formed_and_has_a_dot_for_every_result(tmp_path: Path)
     assert ET.fromstring(chart.svg(run_of(tmp_path))) is not None
 
 
+def test_a_table_is_put_between_its_lines_again_and_again(tmp_path: Path):
+    text = "before\n<!-- t -->\nold\n<!-- end of t -->\nafter\n"
+    once = report.insert(text, "t", report.summary(run_of(tmp_path, edgesync=50, bsdiff4=100)))
+    assert "| p (code) | 9 | 50 | 100 bsdiff4 | -50 % |" in once
+    assert report.insert(once, "t", "old") == text.replace("\nold\n", "\n\nold\n\n")
+    with pytest.raises(ValueError, match="end of t"):
+        report.insert("<!-- t -->\n", "t", "x")
+
+
 def test_a_command_that_fails_says_why(tmp_path: Path):
     with pytest.raises(measure.CommandFailedError, match="status 3: out of luck"):
         measure.run(["sh", "-c", "echo out of luck >&2; exit 3"], tmp_path)

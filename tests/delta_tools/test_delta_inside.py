@@ -94,7 +94,7 @@ def test_the_price_is_measured_on_the_pair(tmp_path: Path):
     assert cost.plain_delta is not None
     assert cost.plain_delta < 1000
     said = str(cost)
-    assert f"holds an initrd in gzip at byte 512: {len(sides[1])} bytes that changed" in said
+    assert f"holds an initrd in gzip at byte 512: {len(sides[1])} bytes that travel" in said
     assert f"its delta has {cost.plain_delta} bytes" in said
     assert "Better: build it without compression" in said
 
@@ -130,13 +130,24 @@ def test_a_real_squashfs_is_found_and_measured(tmp_path: Path, compressor: str, 
     assert inside.find(tmp_path / "plain") == ()
 
 
+def test_validate_tells_it_of_every_image_that_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "v1.img.gz").write_bytes(gzip.compress(text(1, 300 * KIB)))
+    assert main(["init", str(tmp_path / "lab"), "--boards", "1", "--image", str(tmp_path / "v1.img.gz")]) == 0
+    capsys.readouterr()
+    assert main(["validate", str(tmp_path / "lab" / "fleet")]) == 0
+    assert "images.firmware.path: the image is a gzip file: " in capsys.readouterr().out
+    assert main(["validate", str(tmp_path / "lab" / "fleet"), "--json"]) == 0
+    (note,) = json.loads(capsys.readouterr().out)["notes"]
+    assert note.startswith("releases/v1.yaml:")
+
+
 def test_the_command_tells_it_with_the_delta(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     plain = text(1, 300 * KIB)
     for name, content in (("old.gz", plain), ("new.gz", edited(plain))):
         (tmp_path / name).write_bytes(gzip.compress(content, mtime=0))
     arguments = ["delta", "make", str(tmp_path / "old.gz"), str(tmp_path / "new.gz"), "-o", str(tmp_path / "d")]
     assert main(arguments) == 0
-    assert capsys.readouterr().err.startswith("note: the new image is a gzip file: ")
+    assert capsys.readouterr().err.startswith("note: the image is a gzip file: ")
     assert main([*arguments, "--json"]) == 0
     (cost,) = json.loads(capsys.readouterr().out)["compressed"]
     assert (cost["kind"], cost["compression"], cost["offset"]) == ("file", "gzip", 0)
