@@ -36,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     verb.add_argument("old", metavar="OLD")
     verb.add_argument("new", metavar="NEW")
     verb.add_argument("-o", "--output", required=True, metavar="D")
+    verb.add_argument("--no-measure", action="store_true", help="name compressed parts, but make no delta without them")
     verb.add_argument("--json", action="store_true", help="as JSON")
     verb.set_defaults(func=_make)
 
@@ -71,7 +72,7 @@ def _make(args: argparse.Namespace) -> int:
 
     with sigterm_interrupts(), progress_line() as progress:
         found = api.make(args.old, args.new, args.output, progress)
-        costs = advice.advise(args.old, args.new, progress)
+        costs = advice.advise(args.old, args.new, progress, measure=not args.no_measure)
     if args.json:
         print(json.dumps({**found.to_dict(), "compressed": [cost.to_dict() for cost in costs]}, indent=2))
         return 0

@@ -56,15 +56,17 @@ class Cost:
 
 
 def advise(
-    old: str | os.PathLike[str], new: str | os.PathLike[str], progress: Progress | None = None
+    old: str | os.PathLike[str], new: str | os.PathLike[str], progress: Progress | None = None, *, measure: bool = True
 ) -> tuple[Cost, ...]:
-    """The costs of compression in the step from one image file to the other. Raises StorageError."""
+    """The costs of compression in the step from one image file to the other; to `measure` takes as long as the delta
+    between the unpacked parts does. Raises StorageError.
+    """
     before = find(old)
     known = {part.sha256 for part in before}
     costs = []
     for part in (part for part in find(new) if part.sha256 not in known):
         twin = next((p for p in before if (p.kind, p.compression) == (part.kind, part.compression)), None)
-        plain = _plain_delta(old, twin, new, part, progress) if twin else None
+        plain = _plain_delta(old, twin, new, part, progress) if twin and measure else None
         costs.append(Cost(part, plain, _INSTEAD[part.kind]))
         before = tuple(p for p in before if p is not twin)
     return tuple(costs)

@@ -152,3 +152,5 @@ def test_the_command_tells_it_with_the_delta(tmp_path: Path, capsys: pytest.Capt
     (cost,) = json.loads(capsys.readouterr().out)["compressed"]
     assert (cost["kind"], cost["compression"], cost["offset"]) == ("file", "gzip", 0)
     assert cost["plain_delta"] < 1000
+    assert main([*arguments, "--json", "--no-measure"]) == 0
+    assert json.loads(capsys.readouterr().out)["compressed"] == [{**cost, "plain_delta": None}]
