@@ -1,0 +1,72 @@
+"""What to add to the addresses of moved targets where the alignment has them wrong: tables that the linker wrote anew
+(PLT, GOT) and memory that no file fills.
+
+Server only. The references themselves say where their targets went: where an instruction of the result refers to is
+compared with where the moves say that it should.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from edgesync.delta import references
+from edgesync.delta.addresses import Tables
+from edgesync.delta.align import itself, places
+from edgesync.delta.copies import Copies, Steps
+from edgesync.delta.format import CORRECTIONS_LIMIT, WORD
+from edgesync.delta.layout import Layout
+from edgesync.delta.segment import source_of
+from edgesync.delta.varint import Ints
+
+
+def correct(base: bytes, result: bytes, copies: Copies, tables: Tables, known: Layout) -> Tables:
+    """The same tables with the corrections that make most references right."""
+    targets, seen = _observe(base, result, copies, tables, itself(known))
+    return replace(tables, corrections=_steps(targets, seen, tables))
+
+
+def _observe(base: bytes, result: bytes, copies: Copies, there: Tables, here: Tables) -> tuple[Ints, Ints]:
+    """Addresses in the base that something refers to, and what the same word of the result refers to.
+
+    `there` are the tables from base to result; with `here` the result is its own base.
+    """
+    old, new = np.frombuffer(base, "<u4", len(base) // WORD), np.frombuffer(result, "<u4", len(result) // WORD)
+    targets, seen = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for start in range(0, len(new), references.PAGE):
+        page = new[start : start + references.PAGE]
+        source = source_of(copies.window(WORD * start, WORD * (start + len(page))), len(page))
+        if (source < 0).all():
+            continue
+        before = np.where(source >= 0, old[np.minimum(source // WORD, len(old) - 1)], 0).astype(np.uint32)
+        first = references.find(before, source, there)
+        second = references.find(page, places(start, len(page)), here)
+        same = (first.kind == second.kind) & (first.kind != references.PLAIN) & (first.kind != references.NAME)
+        targets.append(first.target[same])
+        seen.append(second.target[same])
+    return np.concatenate(targets), np.concatenate(seen)
+
+
+def _steps(targets: Ints, seen: Ints, tables: Tables) -> Steps:
+    """What to add from which target on, so that most of the observed ones are right."""
+    moved = tables.moved(targets, corrected=False)
+    known = moved > 0
+    target, shift = targets[known], (seen - moved)[known]
+    order = np.lexsort((shift, target))
+    target, shift = target[order], shift[order]
+    if not len(target):
+        return Steps(target, shift)
+    fresh = np.flatnonzero(np.concatenate(([True], (target[1:] != target[:-1]) | (shift[1:] != shift[:-1]))))
+    count = np.diff(np.append(fresh, len(target)))
+    target, shift = target[fresh], shift[fresh]
+    # Of the shifts that were seen for one target, the most frequent.
+    order = np.lexsort((count, target))
+    last = np.append(target[order][1:] != target[order][:-1], True)
+    target, shift, count = target[order][last], shift[order][last], count[order][last]
+    # A target that is seen once and disagrees with both its neighbours is not worth two steps.
+    before, after = np.concatenate(([0], shift[:-1])), np.concatenate((shift[1:], [0]))
+    keep = (count >= 2) | (shift == before) | (shift == after) | (shift == 0)
+    target, shift = target[keep], shift[keep]
+    change = np.flatnonzero(np.diff(shift, prepend=0))[:CORRECTIONS_LIMIT]
+    return Steps(target[change], shift[change])
