@@ -43,7 +43,7 @@ def all_peers() -> list[Peer]:
         _python("hdiffpatch", _version("hdiffpatch"), "lzma2 level 9"),
         _python("detools", _version("detools"), "sequential, bsdiff, lzma"),
         _python("detools-hdiff", _version("detools"), "hdiffpatch type, lzma"),
-        _program("xdelta3", ["-V"], "-9 -S lzma, source window the whole old image", _xdelta_make, _xdelta_apply),
+        _program("xdelta3", ["-V"], "-9 -S lzma -I 0, the whole old image as source", _xdelta_make, _xdelta_apply),
         _program("zstd", ["--version"], "--ultra -22 --long=27 --patch-from", _zstd_make, _zstd_apply),
         _program("casync", ["--version"], "default chunks; the index and what the store lacks", *casync.CALLS),
         _program("xz", ["--version"], "-9e, the whole new image", _xz_make, _xz_apply, name=FULL),
@@ -83,9 +83,8 @@ def _program(program: str, ask: list[str], how: str, make: Make, apply: Apply, *
 
 def _xdelta_make(old: Path, new: Path, patch: Path, directory: Path) -> tuple[int, Took]:
     window = str(max(old.stat().st_size, 1 << 19))
-    took = run(
-        ["xdelta3", "-e", "-9", "-S", "lzma", "-B", window, "-f", "-s", str(old), str(new), str(patch)], directory
-    )
+    strongest = ["-9", "-S", "lzma", "-I", "0"]
+    took = run(["xdelta3", "-e", *strongest, "-B", window, "-f", "-s", str(old), str(new), str(patch)], directory)
     return patch.stat().st_size, took
 
 
