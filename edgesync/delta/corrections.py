@@ -20,6 +20,10 @@ from edgesync.delta.layout import Layout
 from edgesync.delta.segment import source_of
 from edgesync.delta.varint import Ints
 
+_LEAST = 20
+"""References that a step must make right: it costs three bytes, and wrong references to one thing stand side by side in
+the corrections of the segments, where they cost little. On two pairs 8 and 50 make deltas 0 to 0.5 % larger, 3 makes them 7 to 11 % larger."""
+
 
 def correct(base: bytes, result: bytes, copies: Copies, tables: Tables, known: Layout) -> Tables:
     """The same tables with the corrections that make most references right."""
@@ -64,9 +68,9 @@ def _steps(targets: Ints, seen: Ints, tables: Tables) -> Steps:
     order = np.lexsort((count, target))
     last = np.append(target[order][1:] != target[order][:-1], True)
     target, shift, count = target[order][last], shift[order][last], count[order][last]
-    # A target that is seen once and disagrees with both its neighbours is not worth two steps.
-    before, after = np.concatenate(([0], shift[:-1])), np.concatenate((shift[1:], [0]))
-    keep = (count >= 2) | (shift == before) | (shift == after) | (shift == 0)
+    # Neighbours with one shift are one step, which must be worth its place: too few references, and it is left out.
+    run = np.cumsum(np.diff(shift, prepend=shift[0]) != 0)
+    keep = np.bincount(run, count)[run] >= _LEAST
     target, shift = target[keep], shift[keep]
     change = np.flatnonzero(np.diff(shift, prepend=0))[:CORRECTIONS_LIMIT]
     return Steps(target[change], shift[change])
