@@ -50,7 +50,8 @@ CLOCK_EVERY = 10.0
 FORGED_WAIT, FORGED_LIMIT = 1.0, 300.0
 """Seconds between the checks of messages while they are refused: a flood costs one worker in five minutes."""
 SAVE_TRIES, SAVE_WAIT = 360, 10.0
-"""Tries to save the state, and seconds between them: an hour for a full disk, then the service manager's turn."""
+"""Tries to save what must not be lost, and seconds between them: an hour for a full disk, then the service manager's
+turn."""
 _CHUNK = 128 * 1024
 
 log = logging.getLogger("edgesync.agent")
@@ -175,7 +176,7 @@ class AgentService:
             case effects.Reboot():
                 self._spawn(self._reboot(activate=False))
             case effects.MarkGood():
-                self._backend.mark_good()
+                self._spawn(self._mark_good())
             case effects.Probe():
                 self._spawn(self._probe())
             case effects.Report():
@@ -184,6 +185,18 @@ class AgentService:
                 if self._wake:
                     self._wake.cancel()
                 self._wake = asyncio.get_running_loop().call_later(seconds, self._emit, events.Woken())
+
+    async def _mark_good(self) -> None:
+        """A healthy slot that stays unmarked falls back at the next boot, so a disk that is full is waited for."""
+        for _ in range(SAVE_TRIES):
+            try:
+                self._backend.mark_good()
+            except EdgesyncError as error:
+                log.warning("slot not marked good: %s: %s", error.name, error)
+                self._emit(events.Noticed(error))
+                await asyncio.sleep(SAVE_WAIT)
+            else:
+                return
 
     async def _reboot(self, *, activate: bool) -> None:
         await self._reporter.settled(GOODBYE)
