@@ -22,7 +22,7 @@ from edgesync.delta.varint import Ints
 
 _LEAST = 20
 """References that a step must make right: it costs three bytes, and wrong references to one thing stand side by side in
-the corrections of the segments, where they cost little. On two pairs 8 and 50 make deltas 0 to 0.5 % larger, and 3 makes
+the corrections of the segments, where they cost little. On two pairs 8 and 50 make deltas 0 to 0.5 % larger, 3 makes
 them 7 to 11 % larger."""
 
 
