@@ -53,10 +53,12 @@ class AgentConfig:
 
 
 def load(path: str) -> AgentConfig:
-    """Raises ConfigError that names file, key, what was found and what was expected."""
+    """Raises ConfigError that names file, key, what was found and what was expected; StorageError for a file that
+    cannot be read.
+    """
     try:
         top = tomllib.loads(read_limited(path, FILE_LIMIT).decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     _check(path, top)
     place = os.path.dirname(os.path.abspath(path))
@@ -90,7 +92,7 @@ def _check(path: str, top: Mapping[str, Any]) -> None:
     for table, keys in _TABLES.items():
         values = top if not table else top.get(table)
         if not isinstance(values, dict):
-            raise ConfigError(f"{path}: table [{table}] is missing")
+            raise ConfigError(f"{path}: table [{table}]: found {values!r:.60}, expected a table")
         prefix = f"{table}." if table else ""
         known = {*keys, *(_TABLES if not table else ())}
         for key in values.keys() - known:
@@ -98,9 +100,10 @@ def _check(path: str, top: Mapping[str, Any]) -> None:
         for key, kind in keys.items():
             if key not in values and prefix + key in _OPTIONAL:
                 continue
-            if type(values.get(key)) is not kind:
+            value = values.get(key)
+            if type(value) is not kind or value == "":
                 expected = "text" if kind is str else "a whole number"
-                raise ConfigError(f"{path}: key {prefix}{key}: found {values.get(key)!r}, expected {expected}")
+                raise ConfigError(f"{path}: key {prefix}{key}: found {value!r:.60}, expected {expected}")
 
 
 def _within(path: str, key: str, value: int, allowed: range, unit: str) -> int:

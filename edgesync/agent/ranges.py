@@ -6,7 +6,9 @@ Nothing from here is trusted: index, leaves and pieces are checked by the same h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
+import socket
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -33,31 +35,46 @@ async def read_index(url: str, blob: BlobId, limit: int) -> bytes:
 
 
 async def _read(url: str, length: int, start: int | None) -> bytes:
+    opened: list[socket.socket] = []
     try:
-        return await asyncio.wait_for(threads.run(partial(_get, url, length, start)), READ_LIMIT)
+        return await asyncio.wait_for(threads.run(partial(_get, url, length, start, opened)), READ_LIMIT)
     except asyncio.TimeoutError as error:  # the builtin TimeoutError only from Python 3.11 on
         raise LinkError(f"{url}: not read within {READ_LIMIT:.0f} s") from error
+    finally:
+        # When nobody waits for the thread any more, it shall not wait for the server.
+        for sock in opened:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def _get(url: str, length: int, start: int | None) -> bytes:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BlobMissingError(f"{url}: not an HTTP address")
-    secure = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=TIMEOUT)
+def _get(url: str, length: int, start: int | None, opened: list[socket.socket]) -> bytes:
     try:
+        connection, path = _connection(url)
         ranged = {} if start is None else {"Range": f"bytes={start}-{start + length - 1}"}
-        connection.request("GET", parts.path, headers=ranged)
-        with connection.getresponse() as answer:
-            # A server that does not know ranges would send everything: that is refused before a byte of it is read.
-            if answer.status != (200 if start is None else 206):
-                raise BlobMissingError(f"{url}: HTTP status {answer.status}")
-            data = answer.read(length + 1)
+        try:
+            connection.connect()
+            opened.append(connection.sock)
+            connection.request("GET", path, headers=ranged)
+            with connection.getresponse() as answer:
+                # A server that does not know ranges would send everything: that is refused before a byte of it is read.
+                if answer.status != (200 if start is None else 206):
+                    raise BlobMissingError(f"{url}: HTTP status {answer.status}")
+                data = answer.read(length + 1)
+        finally:
+            connection.close()
+    except ValueError as error:
+        raise BlobMissingError(f"{url}: not an HTTP address: {error}") from error
     except (OSError, http.client.HTTPException) as error:
         raise LinkError(f"{url}: {error}") from error
-    finally:
-        connection.close()
     if len(data) > length or (start is not None and len(data) != length):
         raise LinkError(f"{url}: {len(data)} bytes came, {length} were asked for")
     return data
+
+
+def _connection(url: str) -> tuple[http.client.HTTPConnection, str]:
+    """A connection that is not open yet, and the path to ask for. Raises ValueError for what is no HTTP address."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected http://<host>/<path> or https://")
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(parts.hostname, parts.port, timeout=TIMEOUT), parts.path

@@ -23,7 +23,8 @@ def storage_errors(path: str) -> Iterator[None]:
 def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:
     """Replace `path` by `data`: after a power cut there is the old content or the new, never a mixture.
 
-    Raises DiskFullError or StorageError; the old content then stays.
+    Raises DiskFullError or StorageError; the old content then stays, or the new is there where only its directory could
+    not be synced.
     """
     temporary = f"{path}.tmp"
     with storage_errors(path):

@@ -122,9 +122,14 @@ def parse_index(blob: BlobId, data: bytes) -> BlobIndex:
 
 
 def parse_leaf(index: BlobIndex, number: int, data: bytes) -> list[bytes]:
-    """The hash of each piece that leaf `number` covers. Raises BlobCorruptError for any other bytes."""
+    """The hash of each piece that leaf `number` covers. Raises BlobCorruptError for any other bytes, even where the
+    index names them.
+    """
     if not 0 <= number < len(index.leaves) or short_hash(data) != index.leaves[number]:
         raise BlobCorruptError(f"leaf {number} of a blob's index does not have its hash")
+    size = index.leaf_length(number)
+    if len(data) != size:
+        raise BlobCorruptError(f"leaf {number} of a blob's index: found {len(data)} bytes, expected {size}")
     return [data[at : at + HASH] for at in range(0, len(data), HASH)]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgesync.wire.errors import MalformedMessageError
-from edgesync.wire.ids import BlobId, DeviceId, parse_blob, parse_device
+from edgesync.wire.ids import BlobId, DeviceId, is_label, parse_blob, parse_device
 
 PREFIX = "es1"
 TOPIC_LIMIT = 200
@@ -80,22 +80,25 @@ def block(fleet: str, blob: BlobId, piece_number: int, number: int) -> str:
 
 
 def parse(topic: str) -> Topic:
-    """Raises MalformedMessageError for a topic that is not ours."""
+    """The inverse of the functions above. Raises MalformedMessageError for a topic that none of them gives."""
     if len(topic) > TOPIC_LIMIT:
         raise MalformedMessageError(f"topic of {len(topic)} characters, at most {TOPIC_LIMIT} expected")
-    match topic.split("/"):
-        case [prefix, fleet, "d", device, ("desired" | "reported" | "up") as kind] if prefix == PREFIX:
-            return Topic(fleet, kind, device=parse_device(device))
-        case [prefix, fleet, "b", blob, "index"] if prefix == PREFIX:
-            return Topic(fleet, "index", blob=parse_blob(blob))
-        case [prefix, fleet, "b", blob, "index", number] if prefix == PREFIX:
-            return Topic(fleet, "leaf", blob=parse_blob(blob), piece=_number(number))
-        case [prefix, fleet, "b", blob, first, second] if prefix == PREFIX:
-            return Topic(fleet, "block", blob=parse_blob(blob), piece=_number(first), block=_number(second))
+    prefix, _, rest = topic.partition("/")
+    fleet, *parts = rest.split("/")
+    if prefix == PREFIX and is_label(fleet):
+        match parts:
+            case ["d", device, ("desired" | "reported" | "up") as kind] if device.startswith(f"{fleet}."):
+                return Topic(fleet, kind, device=parse_device(device))
+            case ["b", blob, "index"]:
+                return Topic(fleet, "index", blob=parse_blob(blob))
+            case ["b", blob, "index", number]:
+                return Topic(fleet, "leaf", blob=parse_blob(blob), piece=_number(number))
+            case ["b", blob, first, second]:
+                return Topic(fleet, "block", blob=parse_blob(blob), piece=_number(first), block=_number(second))
     raise MalformedMessageError(f"unknown topic {topic!r}")
 
 
 def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > _NUMBER_LIMIT:
+    if not text.isascii() or not text.isdigit() or len(text) > _NUMBER_LIMIT or (text[0] == "0" and text != "0"):
         raise MalformedMessageError(f"not a number in a topic: {text[:40]!r}")
     return int(text)

@@ -84,13 +84,14 @@ def test_an_agent_killed_in_mid_apply_takes_its_worker_along_and_fetches_nothing
     asyncio.run(scenario())
 
 
-def test_a_worker_that_the_kernel_kills_is_reported_and_its_work_done_by_the_next(tmp_path: Path) -> None:
+def test_a_worker_that_the_kernel_kills_is_named_and_its_work_done_by_the_next(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with behind(link(), tmp_path) as (rig, _):
             await rig.begin(OLD)
             await rig.offer(LONG, rig.full(LONG))
             os.kill(await rig.apply_worker(), signal.SIGKILL)
-            await rig.reported(lambda r: r.error is not None and r.error.name == "WorkerDied")
+            # Not in a report: the next worker may have begun before one is due.
+            await rig.logged("apply failed: WorkerDied", 30)
             last = await rig.confirmed(LONG)
             assert (last.error, last.traffic.refetched) == (None, 0)
 

@@ -305,11 +305,11 @@ BOMBS = {
 
 @pytest.mark.parametrize(("says", "bomb"), BOMBS.items(), ids=BOMBS.keys())
 def test_a_bomb_is_refused_quickly(says: str, bomb: bytes):
-    began = time.monotonic()
+    began = time.process_time()
     table, (problem,) = compose("bomb.yaml", bomb)
     assert says in str(problem)
     assert not table.values
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_nesting_up_to_the_limit_is_read():
