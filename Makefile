@@ -3,15 +3,18 @@
 PYTHON ?= python3
 # Test processes; link and broker tests mostly wait, so more than two cores' worth.
 JOBS ?= 4
+# How long `make fuzz` searches.
+FUZZ_SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url
+EXTRAS := --extra control --extra postgres --extra zstd --extra sim --extra dev
 
-.PHONY: help install system demo test lint bench lock clean
+.PHONY: help install system demo test lint bench bench-delta fuzz lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: system $(STAMPS)/install ## Make .venv with everything that the demo and the tests need
 
@@ -47,9 +50,22 @@ test: lint ## All checks, then all tests; EDGESYNC_REQUIRE_ALL=1 turns skips for
 bench: install ## Measure what the README promises
 	$(BIN)/python -m tests.bench
 
+$(STAMPS)/%: requirements/%.txt $(STAMPS)/install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+bench-delta: $(STAMPS)/bench ## Measure deltas against every peer; ARGS="--pairs demo-v1-v2 --peers bsdiff4" for some
+	@devices/workstation/install bench
+	$(BIN)/python -m tests.bench_delta $(ARGS)
+
+fuzz: $(STAMPS)/fuzz ## Throw damaged deltas at the reader for FUZZ_SECONDS (60); needs a Python that atheris has wheels for
+	$(BIN)/python -m tests.fuzz.delta_reader -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/ build/fuzz/corpus
+
 lock: $(STAMPS)/python ## Pin all dependencies anew, with hashes, for every platform and Python
 	$(UV_COMPILE) --upgrade --python-version 3.10 pyproject.toml --output-file requirements/agent.txt
-	$(UV_COMPILE) --upgrade --python-version 3.11 --all-extras pyproject.toml requirements/tools.in --output-file requirements/dev.txt
+	$(UV_COMPILE) --upgrade --python-version 3.11 $(EXTRAS) pyproject.toml requirements/tools.in --output-file requirements/dev.txt
+	$(UV_COMPILE) --upgrade --python-version 3.11 --extra bench --constraint requirements/dev.txt pyproject.toml --output-file requirements/bench.txt
+	$(UV_COMPILE) --upgrade --python-version 3.11 --extra fuzz --constraint requirements/dev.txt pyproject.toml --output-file requirements/fuzz.txt
 
 clean: ## Remove .venv and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

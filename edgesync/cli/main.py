@@ -13,6 +13,8 @@ COMMANDS = (
     "init",
     "validate",
     "diff",
+    "release",
+    "delta",
     "serve",
     "status",
     "commands",

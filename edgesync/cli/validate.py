@@ -43,11 +43,14 @@ def _run(args: argparse.Namespace) -> int:
         problems = check(fleet, images, cache=HashCache(_cache())) if images else []
     except FleetInvalidError as error:
         problems = list(error.problems)
+    notes = _notes(fleet, images) if fleet and images else []
     if args.json:
-        print(json.dumps(_value(fleet, problems, images), indent=2))
+        print(json.dumps({**_value(fleet, problems, images), "notes": notes}, indent=2))
     else:
         for problem in problems:
             print(problem)
+        for note in notes:
+            print(f"note: {note}")
         print(_summary(fleet, problems, images))
     return 1 if problems else 0
 
@@ -55,6 +58,19 @@ def _run(args: argparse.Namespace) -> int:
 def _images_beside(directory: Path) -> Path | None:
     places = (directory / "images", directory.absolute().parent / "images")
     return next((place for place in places if place.is_dir()), None)
+
+
+def _notes(fleet: Fleet, images: Path) -> list[str]:
+    """What compression costs in the images that are there. `edgesync delta make` measures it for a pair."""
+    from edgesync.delta.advice import price
+
+    notes = []
+    for release in fleet.releases.values():
+        for image in release.images.values():
+            path = images / image.path
+            costs = price(path) if path.is_file() else ()
+            notes += [f"{image.file}:{image.line}: images.{image.component}.path: {cost}" for cost in costs]
+    return sorted(notes)
 
 
 def _cache() -> Path | None:

@@ -11,6 +11,7 @@ import json
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import BinaryIO
 
 from edgesync.control.parse import Problem
 from edgesync.control.types import Fleet, Image
+from edgesync.delta.images import Unpacked, unpack
 from edgesync.host.files import fsync_dir, read_limited, storage_errors, write_atomic
 from edgesync.wire.errors import ConfigError, EdgesyncError
 from edgesync.wire.ids import Digest
@@ -55,6 +57,28 @@ class ImageStore:
         """
         with self._importing:
             return self.path_of(sha256) or self._copy(path, sha256, declared)
+
+    def import_packed(self, path: Path, limit: int) -> Unpacked:
+        """Keep what is inside a gzip, xz, zstd or Android sparse file, or the file itself where it is none of these.
+
+        `limit` is the bytes that it may unpack to. Beside a running server this is safe: the image appears whole.
+        Raises ConfigError if there is no such file, and what `delta.images.unpack` raises.
+        """
+        temporary = self._directory / f"import-{uuid.uuid4().hex}.tmp"
+        with storage_errors(str(self._directory)):
+            self._directory.mkdir(parents=True, exist_ok=True)
+        try:
+            with _open(path, "") as source, storage_errors(str(temporary)), temporary.open("wb") as sink:
+                found = unpack(source, sink, str(path), limit)
+                sink.flush()
+                os.fchmod(sink.fileno(), 0o444)
+                os.fsync(sink.fileno())
+            with storage_errors(str(self._directory)):
+                temporary.replace(self._directory / found.sha256)
+                fsync_dir(str(self._directory))
+        finally:
+            temporary.unlink(missing_ok=True)
+        return found
 
     def _copy(self, path: Path, sha256: Digest, declared: str) -> Path:
         target = self._directory / sha256

@@ -11,14 +11,18 @@ import functools
 import lzma
 from collections.abc import Iterator
 
-from edgesync.delta import segment
+from edgesync.delta import chapter, segment
 from edgesync.delta.disk import CHUNK, Meter, Progress, Target, check_base, read_base, read_blob, size_of
 from edgesync.delta.format import (
+    CHAPTER_HEADER_SIZE,
     HEADER_SIZE,
     SEGMENT,
     SEGMENT_HEADER_SIZE,
+    ChapterHeader,
     Header,
+    Part,
     SegmentHeader,
+    parse_chapter_header,
     parse_header,
     parse_segment_header,
 )
@@ -48,17 +52,20 @@ def apply_delta(
     ):
         if found != expected:
             raise DeltaCorruptError(f"delta, header, {field}: found {found}, expected {expected}; it is another delta")
-    for _ in _segments(blob_fd, header):
+    for _ in _parts(blob_fd, header):
         pass  # the shape of the whole delta, before anything is done with a part of it
     meter = Meter(header.base_length + 2 * length, progress)
     check_base(base_fd, header.base_length, base_sha256, meter)
     target = Target(target_fd, length)
     read = functools.partial(read_base, base_fd)
-    for number, at, part in _segments(blob_fd, header):
+    for number, at, head in _parts(blob_fd, header):
+        if isinstance(head, ChapterHeader):
+            load_chapter = functools.cache(functools.partial(_chapter, blob_fd, header, number, at, head))
+            continue
         offset, output = number * SEGMENT, header.output_length(number)
-        if not target.holds(offset, output, part.digest):
-            body = read_blob(blob_fd, part.body_length, at)
-            target.put(offset, segment.decode(number, header, part, body, read))
+        if not target.holds(offset, output, head.digest):
+            body = read_blob(blob_fd, head.part.body_length, at)
+            target.put(offset, segment.decode(load_chapter(), head, body, range(offset, offset + output), read))
         meter.add(output)
     target.finish(sha256, meter)
 
@@ -110,18 +117,37 @@ def copy_image(base_fd: int, target_fd: int, *, length: int, sha256: Digest, pro
     target.finish(sha256, meter)
 
 
-def _segments(blob_fd: int, header: Header) -> Iterator[tuple[int, int, SegmentHeader]]:
-    """Number, offset of the streams in the blob, and header of each segment. Raises DeltaCorruptError for a blob that
-    does not end with its last segment.
+def _chapter(blob_fd: int, header: Header, first: int, at: int, head: ChapterHeader) -> chapter.Chapter:
+    """The tables of the chapter whose first segment is number `first`, read when a segment needs them."""
+    body = read_blob(blob_fd, head.part.body_length, at)
+    return chapter.decode(head, body, first, (header.base_length, header.result_length))
+
+
+def _parts(blob_fd: int, header: Header) -> Iterator[tuple[int, int, ChapterHeader | SegmentHeader]]:
+    """Chapters and segments in the order of the blob: number of the (first) segment, offset of the streams, header.
+    Raises DeltaCorruptError for a blob that does not end with its last segment.
     """
-    at, size = HEADER_SIZE, size_of(blob_fd)
-    for number in range(header.segments):
-        head = read_blob(blob_fd, min(SEGMENT_HEADER_SIZE, size - at), at)
-        part = parse_segment_header(number, head, header.output_length(number))
-        at += SEGMENT_HEADER_SIZE
-        yield number, at, part
-        at += part.body_length
-        if at > size:
-            raise DeltaCorruptError(f"delta, segment {number}: ends at byte {at} of a blob of {size}; it is cut off")
+    at, size, number, chapters = HEADER_SIZE, size_of(blob_fd), 0, 0
+    while number < header.segments:
+        left = header.segments - number
+        head = parse_chapter_header(chapters, read_blob(blob_fd, min(CHAPTER_HEADER_SIZE, size - at), at), left)
+        at += CHAPTER_HEADER_SIZE
+        yield number, at, head
+        at = _behind(head.part, at, size)
+        for _ in range(head.counts.segments):
+            data = read_blob(blob_fd, min(SEGMENT_HEADER_SIZE, size - at), at)
+            part = parse_segment_header(number, data, header.output_length(number))
+            at += SEGMENT_HEADER_SIZE
+            yield number, at, part
+            at = _behind(part.part, at, size)
+            number += 1
+        chapters += 1
     if at != size:
         raise DeltaCorruptError(f"delta: {size - at} bytes behind the last segment")
+
+
+def _behind(part: Part, at: int, size: int) -> int:
+    end = at + part.body_length
+    if end > size:
+        raise DeltaCorruptError(f"delta, {part.name}: ends at byte {end} of a blob of {size}; it is cut off")
+    return end

@@ -1,36 +1,30 @@
 """One segment of a delta: 1 MiB of output made of copies from the base, new bytes, and corrections of 32-bit words.
 
     draft      copies from the base where the two images align, the extra bytes everywhere else
-    corrected  word by word of the draft, little-endian, modulo 2**32, something is added where the result differs
+    predicted  references in the draft follow what they refer to (`references`)
+    corrected  word by word, little-endian, modulo 2**32, something is added where the result still differs
 
-An AArch64 instruction is one word. Moved code differs in its branches and addresses, many times by the same amount, and
-instructions of one kind change together. So the words are ordered by the upper half of their draft value, which the
-decoder knows as well, and the corrections travel in this order: gaps between the words that change, and the values.
-Against the order of addresses this saves an eighth of the delta between the demo images.
+Words that refer to the same thing need the same correction or none, and instructions of one kind change together. So
+the words are ordered by the kind of reference and by what they refer to, the others by their upper half, which in an
+instruction says what it is; the decoder knows all this as well. In this order the corrections travel: gaps between the
+words that change, and the values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgesync.delta import varint
+from edgesync.delta import aarch64, references, rewrite, varint
+from edgesync.delta.aarch64 import Words
+from edgesync.delta.chapter import Chapter
+from edgesync.delta.copies import Copies
 from edgesync.delta.format import (
-    COPIES_LIMIT,
-    COPY_MIN,
     GAP_LIMIT,
-    SEGMENT,
-    VARINT_LIMIT,
     WORD,
-    Header,
     SegmentHeader,
-    corrupt,
     encode_segment,
-    unpack_stream,
 )
 from edgesync.delta.varint import Ints
 from edgesync.wire.blob import short_hash
@@ -38,136 +32,114 @@ from edgesync.wire.blob import short_hash
 ReadBase = Callable[[memoryview, int], None]
 """Fill a buffer with bytes of the base from an offset."""
 
-_Words = NDArray[np.uint32]
+_KIND_SHIFT = 58
+_STRAIGHT = (aarch64.ADR, references.PAGE_USED, references.PAGE_ALONE)
 
 
-@dataclass(frozen=True, slots=True)
-class Copies:
-    """Ranges that a segment takes from the base, in the order of the output, not overlapping there.
-
-    int64 arrays, shape (n,), in bytes: `at` counts from the start of the segment, `base` from the start of the base.
-    """
-
-    at: Ints
-    base: Ints
-    length: Ints
-
-    def rows(self) -> Iterator[tuple[int, int, int]]:
-        """One after the other: as lists they would take ten times the memory of the arrays."""
-        return zip(self.at.data, self.base.data, self.length.data, strict=True)
-
-    def window(self, start: int, end: int) -> Copies:
-        """The same copies as seen from `start`, cut to `start`..`end`, without those that are too short to pay."""
-        first = np.searchsorted(self.at + self.length, start, side="right")
-        last = np.searchsorted(self.at, end)
-        at, base, length = self.at[first:last], self.base[first:last], self.length[first:last]
-        cut = np.maximum(start - at, 0)
-        length = np.minimum(at + length, end) - at - cut
-        keep = length >= COPY_MIN
-        return Copies((at + cut - start)[keep], (base + cut)[keep], length[keep])
-
-
-def encode(copies: Copies, result: bytes, offset: int, read_base: ReadBase) -> bytes:
+def encode(chapter: Chapter, result: bytes, offset: int, read_base: ReadBase) -> bytes:
     """The segment that makes `result`, the bytes of the image from `offset` on (at most SEGMENT of them)."""
-    assert len(copies.at) <= COPIES_LIMIT
+    copies = chapter.copies.window(offset, offset + len(result))
     wanted = np.zeros(_padded(len(result)), np.uint8)
     wanted[: len(result)] = np.frombuffer(result, np.uint8)
-    mask = np.ones(len(result), np.bool_)
+    fresh = np.ones(len(result), np.bool_)
     for at, _, length in copies.rows():
-        mask[at : at + length] = False
-    extra = wanted[: len(result)][mask].tobytes()
-    words = _draft(copies, extra, len(result), read_base)
-    order = _order(words)
-    difference = (wanted.view("<u4") - words)[order]
-    changed = np.flatnonzero(difference)
+        fresh[at : at + length] = False
+    extra = wanted[: len(result)][fresh].tobytes()
+    words = draft(copies, extra, len(result), read_base)
+    keys = _predict(words, copies, offset, chapter)
+    order = np.argsort(keys, kind="stable")
+    target = wanted.view("<u4")
+    changed = np.flatnonzero((target != words)[order])
+    where = order[changed]
+    values = target[where] - words[where]
+    straight = _straight(keys)[where]
+    bent = where[straight]
+    values[straight] = aarch64.straighten(target[bent]) - aarch64.straighten(words[bent])
     return encode_segment(
         short_hash(result),
-        len(copies.at),
         len(changed),
-        {
-            "control": _encode_control(copies, offset),
-            "gaps": varint.encode(np.diff(changed, prepend=-1) - 1),
-            "values": difference[changed].tobytes(),
-            "extra": extra,
-        },
+        {"gaps": varint.encode(np.diff(changed, prepend=-1) - 1), "values": values.tobytes(), "extra": extra},
     )
 
 
-def decode(number: int, header: Header, part: SegmentHeader, body: bytes, read_base: ReadBase) -> memoryview:
-    """The bytes that segment `number` makes, proved by its hash.
+def decode(chapter: Chapter, head: SegmentHeader, body: bytes, window: range, read_base: ReadBase) -> memoryview:
+    """The bytes of the result at the offsets of `window`, proved by their hash.
 
     Raises DeltaCorruptError that names the field, and whatever `read_base` raises.
     """
-    part.check(number, body)
-    packed = part.streams(body)
-    output = header.output_length(number)
-    control = unpack_stream(number, "control", packed["control"], part.copies * 3 * VARINT_LIMIT)
-    copies = _decode_control(number, header, part.copies, control)
+    part = head.part
+    part.check(body)
+    offset, output = window.start, len(window)
+    copies = chapter.copies.window(offset, offset + output)
     missing = output - int(copies.length.sum())
-    extra = unpack_stream(number, "extra", packed["extra"], missing)
+    extra = part.unpack(body, "extra", missing)
     if len(extra) != missing:
-        raise corrupt(number, "extra", f"found {len(extra)} bytes, expected {missing}")
-    words = _draft(copies, extra, output, read_base)
-    if part.words:
-        gaps = unpack_stream(number, "gaps", packed["gaps"], part.words * GAP_LIMIT)
-        positions = np.cumsum(_numbers(number, "gaps", gaps, part.words, GAP_LIMIT) + 1) - 1
-        values = unpack_stream(number, "values", packed["values"], part.words * WORD)
-        if positions[-1] >= len(words) or len(values) != part.words * WORD:
-            raise corrupt(number, "values", f"found {len(values)} bytes, up to word {positions[-1]} of {len(words)}")
-        words[_order(words)[positions]] += np.frombuffer(values, "<u4")
+        raise part.corrupt("extra", f"found {len(extra)} bytes, expected {missing}")
+    words = draft(copies, extra, output, read_base)
+    keys = _predict(words, copies, offset, chapter)
+    if head.words:
+        order, straight = np.argsort(keys, kind="stable").astype(np.uint32), _straight(keys)
+        del keys
+        gaps = part.unpack(body, "gaps", head.words * GAP_LIMIT)
+        try:
+            changed = np.cumsum(varint.decode(gaps, head.words, GAP_LIMIT) + 1) - 1
+        except varint.VarintError as error:
+            raise part.corrupt("gaps", str(error)) from error
+        values = np.frombuffer(part.unpack(body, "values", head.words * WORD), np.uint8)
+        if changed[-1] >= len(words) or len(values) != head.words * WORD:
+            raise part.corrupt("values", f"found {len(values)} bytes, up to word {changed[-1]} of {len(words)}")
+        at = order[changed]
+        fixed = words[at] + values.view("<u4")
+        bent = np.flatnonzero(straight[at])
+        fixed[bent] = aarch64.bend(aarch64.straighten(words[at[bent]]) + values.view("<u4")[bent])
+        words[at] = fixed
     result = words.view(np.uint8).data[:output]
-    if short_hash(result) != part.digest:
-        raise corrupt(number, "digest", "the output does not have it")
+    if short_hash(result) != head.digest:
+        raise part.corrupt("digest", "the output does not have it")
     return result
 
 
-def _draft(copies: Copies, extra: bytes, output: int, read_base: ReadBase) -> _Words:
-    """The words of a segment before the corrections, shape (ceil(output / 4),)."""
-    draft = np.zeros(_padded(output), np.uint8)
-    view, done, taken = draft.data, 0, 0
+def draft(copies: Copies, extra: bytes, output: int, read_base: ReadBase) -> Words:
+    """The words of a segment before anything else is done, shape (ceil(output / 4),)."""
+    data = np.zeros(_padded(output), np.uint8)
+    view, done, taken = data.data, 0, 0
     for at, base, length in copies.rows():
         view[done:at] = extra[taken : taken + at - done]
         taken += at - done
         done = at + length
         read_base(view[at:done], base)
     view[done:output] = extra[taken:]
-    return cast(_Words, draft.view("<u4"))
+    return data.view("<u4")
 
 
-def _order(words: _Words) -> Ints:
-    """Indices of the words by their upper half (of an instruction: what it is), then by address."""
-    return np.argsort((words >> 16).astype(np.uint16), kind="stable")
-
-
-def _encode_control(copies: Copies, offset: int) -> bytes:
-    """Columns: lengths of the copies, extra bytes before each, and how far each begins from where the last ended in
-    the base. The first is counted from the segment's own offset, where an image that did not move has it.
-    """
-    ends = copies.at + copies.length
-    inserts = copies.at - np.concatenate(([0], ends[:-1]))
-    steps = copies.base - np.concatenate(([offset], (copies.base + copies.length)[:-1]))
-    if not len(ends):
-        return b""
-    return varint.encode(np.concatenate((copies.length, inserts, varint.fold(steps))))
-
-
-def _decode_control(number: int, header: Header, count: int, control: bytes) -> Copies:
-    length, inserts, steps = _numbers(number, "control", control, 3 * count, VARINT_LIMIT).reshape(3, count)
+def source_of(copies: Copies, count: int) -> Ints:
+    """Where in the base each of `count` words is from: its offset, or -1 if it is not one whole word there."""
+    whole = copies.at % WORD == copies.base % WORD
+    first = -(-copies.at // WORD)
+    length = np.where(whole, np.maximum((copies.at + copies.length) // WORD - first, 0), 0)
     before = np.cumsum(length) - length
-    at = np.cumsum(inserts) + before
-    base = number * SEGMENT + np.cumsum(varint.unfold(steps)) + before
-    if count and (length.min() < 1 or at[-1] + length[-1] > header.output_length(number)):
-        raise corrupt(number, "control", f"copies end at {at[-1] + length[-1]} of {header.output_length(number)} bytes")
-    if count and (base.min() < 0 or (base + length).max() > header.base_length):
-        raise corrupt(number, "control", f"copies reach outside the base of {header.base_length} bytes")
-    return Copies(at, base, length)
+    word = np.repeat(first - before, length) + np.arange(int(length.sum()))
+    source = np.full(count, -1, np.int64)
+    source[word] = WORD * word + np.repeat(copies.base - copies.at, length)
+    return source
 
 
-def _numbers(number: int, name: str, data: bytes, count: int, limit: int) -> Ints:
-    try:
-        return varint.decode(data, count, limit)
-    except varint.VarintError as error:
-        raise corrupt(number, name, str(error)) from error
+def _predict(words: Words, copies: Copies, offset: int, chapter: Chapter) -> Ints:
+    """Rewrite the references in the draft in place, page by page. Returns what the words are ordered by."""
+    keys = np.empty(len(words), np.int64)
+    for start in range(0, len(words), references.PAGE):
+        page = words[start : start + references.PAGE]
+        source = source_of(copies.window(WORD * start, WORD * (start + len(page))), len(page))
+        page[:], found = rewrite.predict(page, source, offset + WORD * start, chapter.tables)
+        keys[start : start + len(page)] = np.where(
+            found.kind == references.PLAIN, page >> 16, found.kind.astype(np.int64) << _KIND_SHIFT | found.target
+        )
+    return keys
+
+
+def _straight(keys: Ints) -> references.Mask:
+    """Which words are corrected with the bits of their distance side by side."""
+    return np.isin((keys >> _KIND_SHIFT).astype(np.uint8), _STRAIGHT)
 
 
 def _padded(length: int) -> int:

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
+_BLOCK = 1 << 14
+"""Numbers that are decoded in one go, which bounds the memory that it takes."""
+
 
 class VarintError(ValueError):
     """The bytes are not the expected numbers. The caller, who knows the segment and the stream, names them."""
@@ -15,6 +18,7 @@ class VarintError(ValueError):
 def encode(numbers: Ints) -> bytes:
     """Numbers of at least 0, shape (n,)."""
     rest = np.asarray(numbers, np.int64)
+    assert rest.min(initial=0) >= 0
     sizes = np.ones(len(rest), np.int64)
     while (rest := rest >> 7).any():
         sizes += rest > 0
@@ -33,14 +37,16 @@ def decode(data: bytes, count: int, limit: int) -> Ints:
     ends = np.flatnonzero(groups < 0x80)
     if len(ends) != count or (len(groups) and groups[-1] >= 0x80):
         raise VarintError(f"found {len(ends)} numbers in {len(data)} bytes, expected {count}")
-    starts = np.concatenate(([0], ends[:-1] + 1)) if count else ends
-    sizes = ends - starts + 1
-    if (longest := int(sizes.max(initial=0))) > limit:
-        raise VarintError(f"found a number of {longest} bytes, at most {limit}")
     numbers = np.zeros(count, np.int64)
-    for group in range(longest):
-        has = sizes > group
-        numbers[has] |= (groups[starts[has] + group].astype(np.int64) & 0x7F) << (7 * group)
+    for first in range(0, count, _BLOCK):
+        block = ends[first : first + _BLOCK]
+        starts = np.concatenate(([ends[first - 1] + 1 if first else 0], block[:-1] + 1))
+        sizes = block - starts + 1
+        if (longest := int(sizes.max())) > limit:
+            raise VarintError(f"found a number of {longest} bytes, at most {limit}")
+        for group in range(longest):
+            has = np.flatnonzero(sizes > group)
+            numbers[first + has] |= (groups[starts[has] + group].astype(np.int64) & 0x7F) << (7 * group)
     return numbers
 
 

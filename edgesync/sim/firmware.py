@@ -61,16 +61,27 @@ def fetch(wheels: Path, progress: Progress, names: Sequence[str] = ()) -> None:
     Raises NotReachableError with pip's last words, StorageError for a wheel that pip brought with a wrong digest.
     """
     pins = load_pins()
-    wanted = pins.wheels_of(names or tuple(pins.images))
+    fetch_wheels(pins.wheels_of(names or tuple(pins.images)), pins.pip_options, wheels, progress)
+
+
+def fetch_wheels(wanted: Sequence[Wheel], pip_options: Sequence[str], wheels: Path, progress: Progress) -> None:
+    """Have these wheels in `wheels`, as `fetch` does; `pip_options` say for which Python and platforms."""
     wheels.mkdir(parents=True, exist_ok=True)
     total = sum(wheel.size for wheel in wanted)
     absent = [wheel for wheel in wanted if _digest(wheels / wheel.file) != wheel.sha256]
     done = total - sum(wheel.size for wheel in absent)
     for batch in _batches(absent):
         progress(f"fetching {', '.join(f'{wheel.name} {wheel.version}' for wheel in batch)}", done, total)
-        _download(pins, batch, wheels)
+        _download(pip_options, batch, wheels)
         done += sum(wheel.size for wheel in batch)
     progress("fetched the wheels", done, total)
+
+
+def extract(wheels: Path, wheel: Wheel, member: str, out: Path, sha256: str) -> None:
+    """Write one file of a wheel to `out`, unless it is there and right. Raises StorageError for a wrong digest."""
+    if _digest(out) != sha256:
+        with _open_wheel(wheels, wheel) as archive:
+            _replace(out, [archive.read(member)], sha256)
 
 
 def build(name: str, wheels: Path, out: Path, progress: Progress) -> Path:
@@ -123,12 +134,12 @@ def _batches(wheels: Iterable[Wheel]) -> Iterator[list[Wheel]]:
         rest = [wheel for wheel in rest if wheel not in batch.values()]
 
 
-def _download(pins: Pins, batch: Sequence[Wheel], wheels: Path) -> None:
+def _download(pip_options: Sequence[str], batch: Sequence[Wheel], wheels: Path) -> None:
     with tempfile.TemporaryDirectory(dir=wheels, prefix=".fetch-") as directory:
         wanted = Path(directory) / "requirements.txt"
         wanted.write_text("".join(f"{w.name}=={w.version} --hash=sha256:{w.sha256}\n" for w in batch))
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        command += ["--require-hashes", "--no-deps", "--only-binary=:all:", *pins.pip_options]
+        command += ["--require-hashes", "--no-deps", "--only-binary=:all:", *pip_options]
         try:
             pip = subprocess.run(
                 [*command, "--dest", directory, "--requirement", str(wanted)],

@@ -62,14 +62,18 @@ class Pins:
 def load_pins() -> Pins:
     """The pins that come with this version."""
     top: dict[str, Any] = tomllib.loads(Path(__file__).with_name("firmware.toml").read_text())
-    pip = top["pip"]
-    options = ["--python-version", pip["python_version"], "--implementation", pip["implementation"]]
-    for platform in pip["platforms"]:
-        options += ["--platform", platform]
     return Pins(
         {name: Image(name, **image) for name, image in top["images"].items()},
         {(wheel["name"], wheel["version"]): Wheel(**wheel) for wheel in top["wheel"]},
-        tuple(options),
+        pip_options(top["pip"]),
         top["tar"]["root"],
         top["tar"]["mtime"],
     )
+
+
+def pip_options(pip: Mapping[str, Any]) -> tuple[str, ...]:
+    """The arguments of pip for a table with `python_version`, `implementation` and `platforms`."""
+    options = ["--python-version", pip["python_version"], "--implementation", pip["implementation"]]
+    for platform in pip["platforms"]:
+        options += ["--platform", platform]
+    return tuple(options)

@@ -195,6 +195,12 @@ class ConfigError(EdgesyncError):
     fault = "operator"
 
 
+class ImageUnreadableError(EdgesyncError):
+    """An image file is packed in a way that cannot be unpacked: broken, cut off, or larger than allowed."""
+
+    fault = "operator"
+
+
 class NotReachableError(EdgesyncError):
     """A local part (the server's socket, git, mosquitto) is not there."""
 

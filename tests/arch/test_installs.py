@@ -15,7 +15,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
-LOCKS = ("agent.txt", "dev.txt")
+LOCKS = ("agent.txt", "dev.txt", "bench.txt", "fuzz.txt")
+OWN_LOCK = ("bench", "fuzz")
+"""Extras that have a lock of their own: they are installed only where they are asked for."""
 
 
 def interpreter(version: str) -> str | None:
@@ -106,8 +108,11 @@ def test_the_locks_hold_what_the_project_asks_for() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = [item for extra in project["optional-dependencies"].values() for item in extra]
-    for lock, asked in (("agent.txt", project["dependencies"]), ("dev.txt", [*project["dependencies"], *extras])):
+    extras = project["optional-dependencies"]
+    common = [item for name, extra in extras.items() if name not in OWN_LOCK for item in extra]
+    own = {f"{name}.txt": [*project["dependencies"], *extras[name]] for name in OWN_LOCK}
+    wanted_by = {"agent.txt": project["dependencies"], "dev.txt": [*project["dependencies"], *common], **own}
+    for lock, asked in wanted_by.items():
         pinned = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements" / lock).read_text(), re.MULTILINE))
         wanted = {
             re.match(r"[A-Za-z0-9-]+", item)[0].lower() for item in asked if "< '3.11'" not in item or lock == LOCKS[0]

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
+import itertools
 import os
 import random
 import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from hypothesis import strategies as st
 
-from edgesync.delta import apply, segment
+from edgesync.delta import apply, chapter, make, segment
+from edgesync.delta.addresses import FILE_SHIFT, Regions, Space, Tables
+from edgesync.delta.align import NO_STEPS, align
+from edgesync.delta.chapter import Chapter
+from edgesync.delta.copies import Copies, Steps
 from edgesync.delta.disk import read_base
-from edgesync.delta.format import SEGMENT, Header
-from edgesync.delta.make import align
-from edgesync.delta.segment import Copies
+from edgesync.delta.format import (
+    CHAPTER_HEADER_SIZE,
+    CORRECTIONS_LIMIT,
+    HEADER_SIZE,
+    PIECES_LIMIT,
+    REGIONS_LIMIT,
+    SEGMENT,
+    SEGMENT_HEADER_SIZE,
+    Header,
+)
+from edgesync.delta.layout import layout
 from edgesync.wire.ids import Digest, digest_of
 
+NOTHING = np.zeros(0, np.int64)
+NO_SPACE = Space(NOTHING, NOTHING, NOTHING)
+NO_REGIONS = Regions(NOTHING, NOTHING, NOTHING, NOTHING)
+NO_TABLES = Tables(NO_SPACE, NO_SPACE, NO_STEPS, NO_STEPS, NO_REGIONS, NOTHING)
 NO_COPIES = Copies(*(np.zeros(0, np.int64) for _ in range(3)))
 GIB = 1 << 30
 
@@ -46,15 +66,103 @@ def rebuilt(seed: int, base: bytes) -> bytes:
 def delta_of(base: bytes, result: bytes, copies: Copies | None = None) -> bytes:
     """A delta in memory, from bsdiff's alignment or from given copies."""
     copies = align(base, result) if copies is None else copies
-    parts = [Header(len(base), digest_of(base), len(result), digest_of(result)).encode()]
+    header = Header(len(base), digest_of(base), len(result), digest_of(result))
+    return header.encode() + make.encode(base, result, copies, layout(base, result, copies), lambda *_: None)
 
-    def read(view: memoryview, offset: int) -> None:
-        view[:] = base[offset : offset + len(view)]
 
-    for offset in range(0, len(result), SEGMENT):
-        piece = result[offset : offset + SEGMENT]
-        parts.append(segment.encode(copies.window(offset, offset + len(piece)), piece, offset, read))
-    return b"".join(parts)
+def program(code: bytes, pointers: bytes = b"", *, grown: int = 0) -> bytes:
+    """A small AArch64 ELF file: `.text` at the address of its offset, `.data` one page higher, memory behind it."""
+    names = b"\0.shstrtab\0.text\0.data\0"
+    text_at = 0x1000
+    data_at = -(-(text_at + len(code)) // 16) * 16
+    names_at = data_at + len(pointers)
+    table_at = -(-(names_at + len(names)) // 8) * 8
+    loads = ((5, 0, 0, text_at + len(code), 0), (6, data_at, data_at + 0x1000, len(pointers), 4096 + grown))
+    sections = (
+        (11, 1, 6, text_at, text_at, len(code)),
+        (17, 1, 3, data_at + 0x1000, data_at, len(pointers)),
+        (1, 3, 0, 0, names_at, len(names)),
+    )
+    file = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 3, 183, 1, 0, 64, table_at, 0, 64, 56, 2, 64, 4, 3)
+    for flags, offset, address, size, more in loads:
+        file += struct.pack("<IIQQQQQQ", 1, flags, offset, address, address, size, size + more, 0x1000)
+    file = file.ljust(text_at, b"\0") + code
+    file = file.ljust(data_at, b"\0") + pointers + names
+    file = file.ljust(table_at, b"\0") + bytes(64)
+    for section in sections:
+        file += struct.pack("<IIQQQQIIQQ", *section, 0, 0, 8, 0)
+    return file
+
+
+def linked(grown: dict[int, int], functions: int = 3000) -> bytes:
+    """An AArch64 program as a linker lays it out: functions that call one another by distance, load the addresses of
+    data in two instructions, and have pointers to them. `grown` maps a function to the instructions that it has more.
+    """
+    chance = random.Random(35)
+    bodies = [[chance.getrandbits(16) | 0xD2800000 for _ in range(chance.randrange(10, 60))] for _ in range(functions)]
+    sites = [(f, chance.randrange(len(body) - 2)) for f, body in enumerate(bodies) for _ in range(4)]
+    lengths = [len(body) + grown.get(f, 0) for f, body in enumerate(bodies)]
+    starts = list(itertools.accumulate(lengths, initial=0))
+    data = -(-(0x1000 + 4 * starts[-1]) // 16) * 16 + 0x1000
+    words = []
+    for f, body in enumerate(bodies):
+        words += body + [0xD503201F] * grown.get(f, 0)
+    for number, (caller, at) in enumerate(sites):
+        called, here = chance.randrange(functions), starts[caller] + at
+        if number % 2:
+            words[here] = 0x94000000 | (starts[called] - here) & 0x3FFFFFF
+        else:
+            address = data + 8 * called
+            pages = (address >> 12) - (0x1000 + 4 * here >> 12)
+            words[here] = 0x90000000 | (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5 | 3
+            words[here + 1] = 0x91000063 | (address & 0xFFF) << 10
+    pointers = struct.pack(f"<{functions}Q", *(0x1000 + 4 * start for start in starts[:-1]))
+    return program(struct.pack(f"<{len(words)}I", *words), pointers)
+
+
+def heads_of(blob: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Where each header behind the first begins and where its streams end, and whether it is a chapter's. They are
+    found by the lengths alone, right or wrong, as far as the blob goes.
+    """
+    at = HEADER_SIZE
+    while at + CHAPTER_HEADER_SIZE <= len(blob):
+        (segments,) = struct.unpack_from("<I", blob, at + 4)
+        for number in range(min(segments, 9) + 1):
+            size, streams = (SEGMENT_HEADER_SIZE, 3) if number else (CHAPTER_HEADER_SIZE, 4)
+            if at + size > len(blob):
+                return
+            end = at + size + sum(struct.unpack_from(f"<{streams}I", blob, at + size - 4 * streams))
+            yield at, end, not number
+            at = end
+
+
+def with_right_crcs(blob: bytes | bytearray) -> bytes:
+    """The blob as somebody writes it who can compute a CRC."""
+    fixed = bytearray(blob)
+    for at, end, _ in heads_of(bytes(blob)):
+        struct.pack_into("<I", fixed, at, zlib.crc32(fixed[at + 4 : end]))
+    return bytes(fixed)
+
+
+def streams_of(blob: bytes, segment: int) -> int:
+    """Where the streams of a segment begin."""
+    segments = [at for at, _, chapter in heads_of(blob) if not chapter]
+    return segments[segment] + SEGMENT_HEADER_SIZE
+
+
+@st.composite
+def copies_of(draw: st.DrawFn, output: int, base_length: int, count: int = 6) -> Copies:
+    """Copies in the order of the output, anywhere in the base, however silly."""
+    rows: list[tuple[int, int, int]] = []
+    at = 0
+    for _ in range(draw(st.integers(0, count))):
+        at += draw(st.integers(0, 40))
+        length = draw(st.integers(1, 60))
+        if at + length > output or length > base_length:
+            break
+        rows.append((at, draw(st.integers(0, base_length - length)), length))
+        at += length
+    return Copies(*np.array(rows, np.int64).reshape(-1, 3).T)
 
 
 class Bench:
@@ -87,40 +195,67 @@ def opened(path: Path) -> Iterator[int]:
 def write_big_delta(directory: Path, length: int) -> tuple[Digest, Digest]:
     """`base` (sparse, with a little code at its start) and `blob`, segment by segment; digests of base and result.
 
-    Most segments are one copy. Every eighth is as heavy as the format allows, in turns: each word corrected by
-    another value, nothing but new bytes, as many copies as may be.
+    The first chapters have one segment each, as heavy as the format allows, in turns: each word corrected by another
+    value under tables that are full, nothing but new bytes, and as many copies as may be. Then comes a light one.
     """
     chance = np.random.default_rng(7)
     code = chance.bytes(SEGMENT)
     with open(directory / "base", "wb") as file:
         file.write(code)
         file.truncate(length)
-    whole = np.array([SEGMENT])
+    one = Copies(np.zeros(1, np.int64), np.zeros(1, np.int64), np.array([SEGMENT]))
     scattered = np.arange(0, SEGMENT, 16)
-    heavy = [
-        (Copies(np.zeros(1, np.int64), np.zeros(1, np.int64), whole), chance.bytes(SEGMENT)),
-        (NO_COPIES, chance.bytes(SEGMENT)),
-        (Copies(scattered, chance.permutation(scattered), np.full(len(scattered), 16)), chance.bytes(SEGMENT)),
-    ]
+    heavy = (
+        Chapter(one, _full_tables(chance)),
+        Chapter(NO_COPIES, NO_TABLES),
+        Chapter(Copies(scattered, chance.permutation(scattered), np.full(len(scattered), 16)), _full_tables(chance)),
+    )
     base_hash, result_hash, zeros = hashlib.sha256(code), hashlib.sha256(), bytes(SEGMENT)
     with opened(directory / "base") as base, open(directory / "blob", "wb") as blob:
         read = functools.partial(read_base, base)
-        plain = segment.encode(Copies(np.zeros(1, np.int64), np.array([SEGMENT]), whole), zeros, SEGMENT, read)
         blob.write(Header(length, Digest("0" * 64), length, Digest("0" * 64)).encode())
-        for number in range(length // SEGMENT):
+        segments = length // SEGMENT
+        for number in range(segments):
             if number:
                 base_hash.update(zeros)
-            if number % 8:
-                blob.write(plain)  # it says where it copies from relative to itself
-                result_hash.update(zeros)
-                continue
-            copies, wanted = heavy[number // 8 % 3]
-            blob.write(segment.encode(copies, wanted, number * SEGMENT, read) if number < 24 else _light(number, read))
-            result_hash.update(wanted if number < 24 else _marked(number))
+            if number < 2 * len(heavy):
+                tables = _shifted(heavy[number % len(heavy)], number * SEGMENT)
+                wanted = chance.bytes(SEGMENT)
+                blob.write(chapter.encode(tables, range(number, number + 1)))
+            else:
+                if number == 2 * len(heavy):
+                    rest = Copies(*(np.array([at]) for at in (number * SEGMENT, number * SEGMENT, length)))
+                    rest = Copies(rest.at, rest.base, rest.length - rest.at)
+                    tables = Chapter(rest, NO_TABLES)
+                    blob.write(chapter.encode(tables, range(number, segments)))
+                wanted = _marked(number) if number % 8 == 0 else zeros
+            blob.write(segment.encode(tables, wanted, number * SEGMENT, read))
+            result_hash.update(wanted)
         digests = Digest(base_hash.hexdigest()), Digest(result_hash.hexdigest())
         blob.seek(0)
         blob.write(Header(length, digests[0], length, digests[1]).encode())
     return digests
+
+
+def _full_tables(chance: np.random.Generator) -> Tables:
+    """As many pieces, regions and corrections as may be, of one file, in which every word is code or a pointer."""
+    size = SEGMENT // PIECES_LIMIT
+    offset = size * np.arange(PIECES_LIMIT)
+    space = Space(offset, np.full(PIECES_LIMIT, size), (1 << FILE_SHIFT) + chance.permutation(offset) + 4096)
+    start = SEGMENT // REGIONS_LIMIT * np.arange(REGIONS_LIMIT)
+    anchor = np.full(REGIONS_LIMIT, 1 << FILE_SHIFT)
+    regions = Regions(start, 1 + start // 64 % 2, anchor, anchor)
+    at = (1 << FILE_SHIFT) + 8 * np.arange(CORRECTIONS_LIMIT)
+    return Tables(space, space, NO_STEPS, Steps(at, chance.permutation(at) - at), regions, np.zeros(1, np.int64))
+
+
+def _shifted(known: Chapter, offset: int) -> Chapter:
+    """The same copies for a segment at `offset`."""
+    copies = Copies(known.copies.at + offset, known.copies.base, known.copies.length)
+    base, result = known.tables.base, known.tables.result
+    moves = chapter.moves_between(copies, base, result, 1 << 36, 1 << 36)
+    moved = Space(result.offset + offset if len(result.offset) else result.offset, result.length, result.address)
+    return Chapter(copies, dataclasses.replace(known.tables, result=moved, moves=moves))
 
 
 def _marked(number: int) -> bytes:
@@ -128,9 +263,3 @@ def _marked(number: int) -> bytes:
     words = np.zeros(SEGMENT // 4, "<u4")
     words[number::4096] = number
     return words.tobytes()
-
-
-def _light(number: int, read: segment.ReadBase) -> bytes:
-    offset = number * SEGMENT
-    copies = Copies(np.zeros(1, np.int64), np.array([offset]), np.array([SEGMENT]))
-    return segment.encode(copies, _marked(number), offset, read)

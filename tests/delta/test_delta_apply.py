@@ -4,12 +4,12 @@ import errno
 import os
 
 import pytest
-from delta_parts import Bench, delta_of, firmware, rebuilt
+from delta_parts import Bench, delta_of, firmware, linked, rebuilt, streams_of, with_right_crcs
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgesync.delta import apply
-from edgesync.delta import format as esd1
+from edgesync.delta import format as esd2
 from edgesync.delta.format import SEGMENT
 from edgesync.wire.errors import (
     BaseModifiedError,
@@ -25,6 +25,9 @@ from edgesync.wire.ids import digest_of
 OLD = firmware(1, 4000)
 NEW = rebuilt(2, OLD)
 SMALL = delta_of(OLD, NEW)
+PROGRAM = linked({}, 40)
+MOVED = linked({3: 2, 20: 5}, 40)
+CODE = delta_of(PROGRAM, MOVED)
 BEFORE = b"what the slot held before"
 
 
@@ -32,7 +35,7 @@ BEFORE = b"what the slot held before"
 def large():
     """Three segments and a bit; the first and the last of them hardly change."""
     old = firmware(3, SEGMENT) + firmware(4, SEGMENT) + bytes(SEGMENT) + firmware(5, 5001)
-    new = old[:SEGMENT] + rebuilt(6, old[SEGMENT : 2 * SEGMENT]) + old[2 * SEGMENT :] + b"end"
+    new = b"new start" + old[9:SEGMENT] + rebuilt(6, old[SEGMENT : 2 * SEGMENT]) + old[2 * SEGMENT :] + b"end"
     return old, new, delta_of(old, new)
 
 
@@ -66,13 +69,25 @@ def test_every_single_flipped_bit_is_refused_by_name(tmp_path):
 
 @given(st.data())
 def test_bits_flipped_under_a_right_crc_give_the_declared_image_or_a_named_error(tmp_path, data):
-    body = bytearray(SMALL[esd1.HEADER_SIZE :])
-    for bit in data.draw(st.lists(st.integers(32, 8 * len(body) - 1), min_size=1, max_size=3)):
-        body[bit // 8] ^= 1 << bit % 8
-    body[:4] = esd1._CRC.pack(esd1._crc(bytes(body[4:44]), bytes(body[44:])))
-    bench = Bench(tmp_path, OLD, NEW, SMALL[: esd1.HEADER_SIZE] + bytes(body))
+    broken = bytearray(SMALL)
+    for bit in data.draw(st.lists(st.integers(8 * esd2.HEADER_SIZE, 8 * len(SMALL) - 1), min_size=1, max_size=3)):
+        broken[bit // 8] ^= 1 << bit % 8
+    bench = Bench(tmp_path, OLD, NEW, with_right_crcs(broken))
     try:
         assert bench.apply() == NEW
+    except DeltaCorruptError:
+        pass
+
+
+@given(st.data())
+def test_bits_flipped_in_the_tables_of_a_program_give_the_declared_image_or_a_named_error(tmp_path, data):
+    broken = bytearray(CODE)
+    first, behind = esd2.HEADER_SIZE, streams_of(CODE, 0)
+    for bit in data.draw(st.lists(st.integers(8 * first, 8 * behind - 1), min_size=1, max_size=3)):
+        broken[bit // 8] ^= 1 << bit % 8
+    bench = Bench(tmp_path, PROGRAM, MOVED, with_right_crcs(broken))
+    try:
+        assert bench.apply() == MOVED
     except DeltaCorruptError:
         pass
 
@@ -86,7 +101,7 @@ def test_a_delta_that_is_cut_anywhere_or_goes_on_is_refused_and_nothing_is_writt
     assert bench.target.read_bytes() == BEFORE
 
 
-@given(st.binary(max_size=400) | st.binary(max_size=300).map(lambda tail: SMALL[: esd1.HEADER_SIZE] + tail))
+@given(st.binary(max_size=400) | st.binary(max_size=300).map(lambda tail: SMALL[: esd2.HEADER_SIZE] + tail))
 def test_any_bytes_are_refused_by_name_and_nothing_is_written(tmp_path, blob):
     bench = Bench(tmp_path, OLD, NEW, blob, BEFORE)
     with pytest.raises((DeltaCorruptError, UnknownFormatError)):
@@ -124,8 +139,8 @@ def test_a_delta_whose_last_segment_is_broken_in_shape_writes_nothing(tmp_path, 
 
 def test_a_header_that_promises_another_result_is_a_mismatch_at_the_end(tmp_path):
     wrong = digest_of(b"something else")
-    header = esd1.Header(len(OLD), digest_of(OLD), len(NEW), wrong).encode()
-    bench = Bench(tmp_path, OLD, NEW, header + SMALL[esd1.HEADER_SIZE :])
+    header = esd2.Header(len(OLD), digest_of(OLD), len(NEW), wrong).encode()
+    bench = Bench(tmp_path, OLD, NEW, header + SMALL[esd2.HEADER_SIZE :])
     bench.wanted["sha256"] = wrong
     with pytest.raises(ResultMismatchError, match=str(wrong)):
         bench.apply()
@@ -145,7 +160,7 @@ def test_segments_that_the_target_holds_are_neither_unpacked_nor_written_again(t
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: (written.append(at), pwrite(fd, data, at))[1])
     broken = bytearray(blob)
-    broken[esd1.HEADER_SIZE + esd1.SEGMENT_HEADER_SIZE + 5] ^= 1  # the streams of segment 0, which is held
+    broken[streams_of(blob, 0) + 5] ^= 1  # segment 0, which is held
     bench.blob.write_bytes(broken)
     assert bench.apply() == new
     assert set(written) == {2 * SEGMENT, 3 * SEGMENT}

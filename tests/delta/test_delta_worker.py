@@ -9,13 +9,13 @@ import sys
 
 import numpy as np
 import pytest
-from delta_parts import GIB, delta_of, firmware, opened, rebuilt, write_big_delta
+from delta_parts import GIB, delta_of, firmware, opened, rebuilt, streams_of, write_big_delta
 
-from edgesync.delta import format as esd1
+from edgesync.delta import format as esd2
 from edgesync.delta import make, request
+from edgesync.delta.copies import Copies
 from edgesync.delta.format import SEGMENT
 from edgesync.delta.full import DICTIONARY, make_full
-from edgesync.delta.segment import Copies
 from edgesync.host import worker
 from edgesync.wire.errors import (
     BaseModifiedError,
@@ -149,7 +149,7 @@ def test_a_worker_that_is_killed_in_any_write_goes_on_where_it_was(slot, play, m
     monkeypatch.undo()
     assert (directory / "target").read_bytes()[: writes * SEGMENT] == new[: writes * SEGMENT]
     if writes:  # were the first segment unpacked again, this would be found
-        blob[esd1.HEADER_SIZE + esd1.SEGMENT_HEADER_SIZE + 9] ^= 1
+        blob[streams_of(blob, 0) + 9] ^= 1
         (directory / "blob").write_bytes(blob)
     asyncio.run(run(directory, "delta", **of(new, old)))
     assert (directory / "target").read_bytes() == new
@@ -169,10 +169,10 @@ def test_each_failure_arrives_under_its_name(slot):
     expect(BaseModifiedError, "delta", blob, **of(new, old))
     expect(BaseModifiedError, "copy", b"", **of(old))
     (directory / "base").write_bytes(old)
-    expect(UnknownFormatError, "delta", b"esd2" + blob[4:], **of(new, old))
+    expect(UnknownFormatError, "delta", b"esd1" + blob[4:], **of(new, old))
     expect(DeltaCorruptError, "delta", blob[:-1], **of(new, old))
     expect(DeltaCorruptError, "full", blob, **of(new))
-    header = esd1.Header(len(old), digest_of(old), len(new), wrong).encode()
+    header = esd2.Header(len(old), digest_of(old), len(new), wrong).encode()
     expect(ResultMismatchError, "delta", header + blob[len(header) :], **of(new, old) | {"sha256": wrong})
 
 
@@ -232,7 +232,7 @@ def test_asking_for_an_apply_brings_no_numpy_into_the_agent():
 def test_the_server_side_alone_needs_bsdiff4():
     code = "import sys, edgesync.delta.apply; print('bsdiff4' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
-    assert make.ALIGN_LIMIT < esd1.LENGTH_LIMIT
+    assert make.ALIGN_LIMIT < esd2.LENGTH_LIMIT
 
 
 @pytest.mark.parametrize("length", [15_000_000 // SEGMENT * SEGMENT, GIB], ids=["15 MB", "1 GiB"])

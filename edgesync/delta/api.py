@@ -1,0 +1,180 @@
+"""Deltas from Python: `make`, `apply`, `info` and `verify` on paths of image files or block devices.
+
+The command `edgesync delta` is these four functions with arguments and a progress line. A delta is made in a child
+process, which gives its memory back and can be stopped at any moment; it is applied in this one, a segment at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import os
+import stat
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from edgesync.delta.apply import apply_delta
+from edgesync.delta.child import follow
+from edgesync.delta.disk import read_blob, size_of
+from edgesync.delta.format import HEADER_SIZE, Header, parse_header
+from edgesync.host.files import fsync_dir, storage_errors
+from edgesync.wire.errors import (
+    BaseModifiedError,
+    ConfigError,
+    DeltaCorruptError,
+    NotReachableError,
+    UnknownFormatError,
+)
+from edgesync.wire.ids import Digest
+
+Path = str | os.PathLike[str]
+Progress = Callable[[str, int, int], None]
+"""Takes the name of a phase, and how many of how many bytes of it are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """A delta: its length in bytes, and length in bytes and SHA-256 (64 hex digits) of the images on both sides.
+    `segments` is the number of parts that can be applied one by one, each of 1 MiB of the result.
+    """
+
+    length: int
+    base_length: int
+    base_sha256: Digest
+    result_length: int
+    result_sha256: Digest
+    segments: int
+
+    def to_dict(self) -> dict[str, int | str]:
+        return dataclasses.asdict(self)
+
+
+def make(base: Path, result: Path, out: Path, progress: Progress | None = None) -> Info:
+    """Write the delta from the image `base` to the image `result` as the file `out`, and prove it by applying it.
+
+    Phases of progress: "align", "encode", "verify" and others. Raises ConfigError for an image that is too long,
+    StorageError or DiskFullError for files, BuildFailedError when the child dies; NotReachableError without the
+    package bsdiff4. Whatever happens, `out` is a whole delta or what it was before.
+    """
+    if find_spec("bsdiff4") is None:
+        raise NotReachableError("package bsdiff4 is not installed, expected it for making deltas: edgesync[control]")
+    out = os.path.abspath(out)
+    with storage_errors(out), tempfile.TemporaryDirectory(dir=os.path.dirname(out), prefix=".edgesync-") as directory:
+        made = os.path.join(directory, "delta")
+        follow("edgesync.delta.make", [os.fspath(base), os.fspath(result), made], progress)
+        found = info(made)
+        os.replace(made, out)
+        fsync_dir(os.path.dirname(out))
+    return found
+
+
+def apply(base: Path, delta: Path, out: Path, progress: Progress | None = None) -> Info:
+    """Write the image that `delta` makes of `base` as the file `out`, or onto the block device `out`.
+
+    A file appears whole or stays what it was. A device is written in place: when that fails, it holds nothing of use.
+    Phase of progress: "apply". Raises BaseModifiedError for another base (before anything is written),
+    DeltaCorruptError, UnknownFormatError, ResultMismatchError, DiskFullError, StorageError; ConfigError for a device
+    that is the base itself.
+    """
+    out = os.path.abspath(out)
+    with storage_errors(out):
+        if not _is_device(out):
+            with _whole(out) as target:
+                return _apply(base, delta, target, progress)
+        if os.path.samefile(out, base):
+            raise ConfigError(f"{out}: found the base itself, expected another device to write to")
+        # With O_EXCL the kernel refuses a device that is mounted.
+        target = os.open(out, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+        try:
+            return _apply(base, delta, target, progress)
+        finally:
+            os.close(target)
+
+
+def verify(base: Path, delta: Path, progress: Progress | None = None) -> Info:
+    """Apply `delta` to `base` and keep nothing: what `apply` raises, this raises.
+
+    The image goes into a file without a name in $TMPDIR, which needs the room.
+    """
+    with tempfile.TemporaryFile() as nowhere:
+        return _apply(base, delta, nowhere.fileno(), progress)
+
+
+def info(delta: Path) -> Info:
+    """What the header of a delta says. Raises UnknownFormatError, DeltaCorruptError, StorageError."""
+    with _opened(delta) as blob:
+        try:
+            return _info(blob)[1]
+        except (DeltaCorruptError, UnknownFormatError) as error:
+            raise type(error)(f"{os.fspath(delta)}: {Exception.__str__(error)}") from error
+
+
+def _info(blob: int) -> tuple[Header, Info]:
+    length = size_of(blob)
+    header = parse_header(read_blob(blob, min(HEADER_SIZE, length), 0))
+    return header, Info(
+        length,
+        header.base_length,
+        header.base_sha256,
+        header.result_length,
+        header.result_sha256,
+        header.segments,
+    )
+
+
+@contextlib.contextmanager
+def _whole(out: str) -> Iterator[int]:
+    """A descriptor of a file beside `out`, which takes its place at the end unless there is an exception."""
+    temporary = os.path.join(os.path.dirname(out), f".{os.path.basename(out)}-{uuid.uuid4().hex}")
+    target = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        yield target
+        os.replace(temporary, out)
+        fsync_dir(os.path.dirname(out))
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    finally:
+        os.close(target)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    with storage_errors(os.fspath(path)):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _is_device(path: str) -> bool:
+    try:
+        return stat.S_ISBLK(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _apply(base: Path, delta: Path, target: int, progress: Progress | None) -> Info:
+    with _opened(base) as base_file, _opened(delta) as blob:
+        try:
+            header, found = _info(blob)
+            apply_delta(
+                base_file,
+                blob,
+                target,
+                base_sha256=header.base_sha256,
+                length=header.result_length,
+                sha256=header.result_sha256,
+                progress=functools.partial(progress, "apply") if progress else lambda _done, _total: None,
+            )
+        except BaseModifiedError as error:
+            raise BaseModifiedError(f"{os.fspath(base)}: {Exception.__str__(error)}") from error
+        except (DeltaCorruptError, UnknownFormatError) as error:
+            raise type(error)(f"{os.fspath(delta)}: {Exception.__str__(error)}") from error
+    return found

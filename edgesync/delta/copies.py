@@ -1,0 +1,90 @@
+"""Which ranges of the result are taken from the base, and what that says about where things moved."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgesync.delta.varint import Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Ranges of the result that come from the base, in the order of the result, not overlapping there.
+
+    int64 arrays, shape (n,), in bytes: `at` counts from the start of the result (of a segment after `window`), `base`
+    from the start of the base.
+    """
+
+    at: Ints
+    base: Ints
+    length: Ints
+
+    def rows(self) -> Iterator[tuple[int, int, int]]:
+        """One after the other: as lists they would take ten times the memory of the arrays."""
+        return zip(self.at.data, self.base.data, self.length.data, strict=True)
+
+    def window(self, start: int, end: int) -> Copies:
+        """The same copies as seen from `start`, cut to `start`..`end`."""
+        first = np.searchsorted(self.at + self.length, start, side="right")
+        last = max(first, np.searchsorted(self.at, end))
+        at, base, length = self.at[first:last], self.base[first:last], self.length[first:last]
+        cut = np.maximum(start - at, 0)
+        return Copies(at + cut - start, base + cut, np.minimum(at + length, end) - at - cut)
+
+    def at_least(self, length: int) -> Copies:
+        """Without the copies that are shorter than `length` bytes."""
+        keep = self.length >= length
+        return Copies(self.at[keep], self.base[keep], self.length[keep])
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A function of whole numbers: `shift[i]` is added from `start[i]` on, up to the next; nothing before the first.
+
+    int64 arrays, shape (n,), `start` ascending.
+    """
+
+    start: Ints
+    shift: Ints
+
+    def __call__(self, values: Ints) -> Ints:
+        if not len(self.start):
+            return values
+        found = np.searchsorted(self.start, values, side="right") - 1
+        return values + np.where(found >= 0, self.shift[np.maximum(found, 0)], 0)
+
+
+def moves_of(copies: Copies) -> Steps:
+    """Where each byte of the base is in the result. Of copies that share bytes of the base the longest counts (of
+    equal ones the first), and what was not copied moves with what is before it.
+    """
+    count = len(copies.at)
+    if not count:
+        return Steps(copies.at, copies.at)
+    edges = np.unique(np.concatenate((copies.base, copies.base + copies.length)))
+    first = np.searchsorted(edges, copies.base)
+    last = np.searchsorted(edges, copies.base + copies.length)
+    # Intervals between edges that are free: `free` leads from each to the next, so none is visited twice.
+    free, owner = array("i", range(len(edges) + 1)), array("i", b"\xff" * 4 * len(edges))
+    for row in np.argsort(-copies.length, kind="stable").data:
+        place, end = _next(free, first[row]), last[row]
+        while place < end:
+            owner[place], free[place] = row, place + 1
+            place = _next(free, place + 1)
+    owners = np.frombuffer(owner, np.int32)
+    taken = owners >= 0
+    start, shift = edges[taken], (copies.at - copies.base)[owners[taken]]
+    fresh = np.concatenate(([True], shift[1:] != shift[:-1]))
+    return Steps(start[fresh], shift[fresh])
+
+
+def _next(free: array[int], place: int) -> int:
+    """The first free interval from `place` on; what was passed on the way leads there at once the next time."""
+    while free[place] != place:
+        free[place] = free[free[place]]
+        place = free[place]
+    return place

@@ -1,0 +1,124 @@
+"""AArch64 programs inside an image, wherever they lie: in a tar, an ext4 file system, or by themselves.
+
+Server only. An image is searched for ELF headers; what cannot be read as a little-endian AArch64 program of 64 bits is
+no program, and then its words are predicted by nothing, which costs bytes and no correctness.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_MAGIC = re.compile(rb"\x7fELF\x02\x01\x01")
+_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+_PROGRAM = struct.Struct("<IIQQQQQQ")
+_SECTION = struct.Struct("<IIQQQQIIQQ")
+_AARCH64 = 183
+_PT_LOAD = 1
+LIMIT = 1 << 36
+"""Bytes of a file or of its memory, at most, and its highest address."""
+_TABLE_LIMIT = 4096
+"""Headers in one table, at most: more are no program."""
+
+EXECUTABLE = 4
+SYMTAB, RELA, DYNAMIC, NOBITS, DYNSYM, INIT_ARRAY, FINI_ARRAY, RELR = 2, 4, 6, 8, 11, 14, 15, 19
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A part of a file that is loaded: offset and bytes in the file, address and bytes in memory."""
+
+    offset: int
+    size: int
+    address: int
+    memory: int
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section with contents, as its header says; `link` is the index of the section that it refers to."""
+
+    index: int
+    name: str
+    kind: int
+    flags: int
+    offset: int
+    size: int
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """An ELF file of `length` bytes at byte `start` of an image. Sections are there if the file has them, whole."""
+
+    start: int
+    length: int
+    loads: tuple[Load, ...]
+    sections: tuple[Section, ...]
+
+
+def programs(image: bytes) -> list[Program]:
+    """All programs in the order of the image, not overlapping."""
+    found: list[Program] = []
+    starts = [match.start() for match in _MAGIC.finditer(image)]
+    for start, end in itertools.pairwise([*starts, len(image)]):
+        program = _read(image, start, end)
+        if program:
+            found.append(program)
+    return found
+
+
+def _read(image: bytes, start: int, end: int) -> Program | None:
+    if start + _HEADER.size > len(image):
+        return None
+    _, _, machine, _, _, programs_at, sections_at, _, _, size, count, section_size, section_count, names = (
+        _HEADER.unpack_from(image, start)
+    )
+    if machine != _AARCH64 or size != _PROGRAM.size or not 0 < count < _TABLE_LIMIT:
+        return None
+    loads = [
+        Load(offset, file_size, address, memory, bool(flags & 1))
+        for kind, flags, offset, address, _, file_size, memory, _ in _table(image, start, programs_at, _PROGRAM, count)
+        if kind == _PT_LOAD and offset <= LIMIT and address <= LIMIT and file_size <= memory <= LIMIT
+    ]
+    if not loads:
+        return None
+    sections: tuple[Section, ...] = ()
+    if section_size == _SECTION.size and 0 < section_count < _TABLE_LIMIT:
+        sections = _sections(image, start, sections_at, section_count, names)
+    length = max(load.offset + load.size for load in loads)
+    if sections:
+        length = max(length, sections_at + section_count * section_size)
+    return Program(start, min(length, end - start), tuple(loads), sections)
+
+
+def _table(image: bytes, start: int, at: int, entry: struct.Struct, count: int) -> Iterator[tuple[int, ...]]:
+    for index in range(count):
+        place = start + at + index * entry.size
+        if place + entry.size > len(image):
+            return
+        yield entry.unpack_from(image, place)
+
+
+def _sections(image: bytes, start: int, at: int, count: int, names: int) -> tuple[Section, ...]:
+    """Nothing for a table that is not one: the file is in several places, and the image has other bytes here."""
+    rows = list(_table(image, start, at, _SECTION, count))
+    if len(rows) != count or any(rows[0]) or names >= count:
+        return ()
+    names_at, names_size = start + rows[names][4], rows[names][5]
+    text = image[names_at : names_at + names_size]
+    if b".shstrtab\0" not in text:
+        return ()
+    return tuple(
+        Section(index, _name(text, name), kind, flags, offset, size, link)
+        for index, (name, kind, flags, _, offset, size, link, _, _, _) in enumerate(rows)
+        if size and kind not in (0, NOBITS) and link < count and max(offset, size) <= LIMIT
+    )
+
+
+def _name(text: bytes, at: int) -> str:
+    return text[at : text.find(b"\0", at)].decode("ascii", "replace")

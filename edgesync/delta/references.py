@@ -1,0 +1,157 @@
+"""References in an image: which words stand for an address, and for which.
+
+A page of words comes with the place of each word in the base; what is known of that place says how to read it. A guess
+that is wrong costs bytes and never correctness: encoder and decoder make the same one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesync.delta import aarch64
+from edgesync.delta.aarch64 import Words
+from edgesync.delta.addresses import CODE, FILE_SHIFT, NONE, OFFSETS, POINTERS, RELATIVE, SYMBOLS, Tables
+from edgesync.delta.varint import Ints
+
+PAGE = 1 << 15
+"""Words that are looked at in one go: bounds the memory; a reference that needs a word of another page is not found."""
+
+# Kinds of reference. The relative forms of instructions come first, under their own numbers.
+PLAIN = 0
+PAGE_USED, PAGE_ALONE, LOW, POINTER, DISTANCE, OFFSET, EXTENT, NAME, SIZE = range(5, 14)
+"""ADRP with a user; without; the user; the lower half of a pointer; a distance from the word itself, or from an
+anchor; the length of what the DISTANCE before it points at; the name of a symbol, and its size."""
+
+EXTENT_LIMIT = 1 << 24
+"""Bytes: what is longer is no length of a function or an object."""
+INSTRUCTION = 4
+"""A length is the way to the last instruction, and one more: behind the last may lie something else."""
+_FAR = 1 << 16
+_POINTER_MIN = 4096
+"""Smaller numbers among pointers are sizes and flags."""
+_ENTRY = 24
+"""Bytes of an ELF symbol: name, info, value, size."""
+
+Kinds = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """For each word of a page its kind, and the address that it refers to (0 for none)."""
+
+    kind: Kinds
+    target: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Words, where each is in the base (offset, address, index of the region), and what was found so far."""
+
+    words: Words
+    source: Ints
+    place: Ints
+    region: Ints
+    tables: Tables
+    kind: Kinds
+    target: Ints
+
+    def note(self, at: Ints, kind: int, target: Ints) -> None:
+        """Take down the words at the indices `at`, if they point at something in their own file."""
+        good = (self.tables.base.offset_of(target) >= 0) & (target >> FILE_SHIFT == self.place[at] >> FILE_SHIFT)
+        self.kind[at[good]] = kind
+        self.target[at[good]] = target[good]
+
+    def note_lengths(self, at: Ints, kind: int, back: int) -> None:
+        """Take down words that say how long the thing is that the word `back` before them refers to."""
+        self.kind[at] = kind
+        self.target[at] = self.target[at - back] + self.words[at].astype(np.int64) - INSTRUCTION
+
+
+def find(words: Words, source: Ints, tables: Tables) -> References:
+    """What each word refers to in the base. `source` is its offset there, -1 for a word that does not come from it."""
+    kind, target = np.zeros(len(words), np.uint8), np.zeros(len(words), np.int64)
+    found = References(kind, target)
+    region = np.where(source >= 0, tables.regions.of(source), -1)
+    if not len(tables.regions.start) or not (tables.regions.kind[region] != NONE).any():
+        return found
+    place = tables.base.address_of(source)
+    holds = np.where((region >= 0) & (place > 0), tables.regions.kind[region], NONE)
+    page = _Page(words, source, place, region, tables, kind, target)
+    for content, finder in (
+        (CODE, _find_code),
+        (POINTERS, _find_pointers),
+        (RELATIVE, _find_distances),
+        (OFFSETS, _find_offsets),
+        (SYMBOLS, _find_symbols),
+    ):
+        known = holds == content
+        if known.any():
+            finder(page, known)
+    return found
+
+
+def _find_code(page: _Page, known: Mask) -> None:
+    words, place, kind, target = page.words, page.place, page.kind, page.target
+    form = aarch64.forms(words)
+    for relative in aarch64.RELATIVE:
+        at = np.flatnonzero(known & (form == relative))
+        kind[at] = relative
+        target[at] = place[at] + aarch64.distance(words[at], relative)
+    # An ADRP of unknown origin still hides those before it.
+    pages = np.flatnonzero(form == aarch64.PAGE)
+    users = np.flatnonzero(known & (form >= aarch64.ADD))
+    feeder = aarch64.feeders(words, pages, users)
+    fed = (feeder >= 0) & known[feeder]
+    users, feeder = users[fed], feeder[fed]
+    pages = pages[known[pages]]
+    kind[pages] = PAGE_ALONE
+    target[pages] = ((place[pages] >> 12) + aarch64.distance(words[pages], aarch64.PAGE)) << 12
+    kind[users] = LOW
+    target[users] = target[feeder] + aarch64.low(words[users])
+    first, user = np.unique(feeder, return_index=True)
+    kind[first] = PAGE_USED
+    target[first] = target[users[user]]
+
+
+def _find_pointers(page: _Page, known: Mask) -> None:
+    words, place = page.words, page.place
+    whole = known[:-1] & known[1:] & (place[:-1] % 8 == 0) & (place[1:] == place[:-1] + 4)
+    at = np.flatnonzero(whole)
+    file = place[at] >> FILE_SHIFT
+    value = words[at].astype(np.int64) | words[at + 1].astype(np.int64) << 32
+    value -= page.tables.bias[file - 1]
+    fits = (value >= _POINTER_MIN) & (value < 1 << FILE_SHIFT)
+    page.note(at[fits], POINTER, value[fits] | file[fits] << FILE_SHIFT)
+
+
+def _find_distances(page: _Page, known: Mask) -> None:
+    words, place = page.words, page.place
+    at = np.flatnonzero(known & (words != 0))
+    page.note(at, DISTANCE, place[at] + words[at].view(np.int32))
+    # Behind the address of a function its length, as in unwind tables.
+    far = np.flatnonzero(known & (page.kind == DISTANCE) & (np.abs(page.target - place) > _FAR))
+    at = far[far + 1 < len(words)] + 1
+    at = at[known[at] & (place[at] == place[at - 1] + 4) & (words[at] > 0) & (words[at] < EXTENT_LIMIT)]
+    page.note_lengths(at, EXTENT, 1)
+
+
+def _find_offsets(page: _Page, known: Mask) -> None:
+    at = np.flatnonzero(known)
+    page.note(at, OFFSET, page.tables.regions.anchor[page.region[at]] + page.words[at].view(np.int32))
+
+
+def _find_symbols(page: _Page, known: Mask) -> None:
+    words, place, regions = page.words, page.place, page.tables.regions
+    at = np.flatnonzero(known)
+    field = (page.source[at] - regions.start[page.region[at]]) % _ENTRY
+    names = at[(field == 0) & (words[at] > 0)]
+    page.note(names, NAME, regions.anchor[page.region[names]] + words[names])
+    values = at[(field == 8) & (words[at] > 0)]
+    page.note(values, POINTER, (place[values] >> FILE_SHIFT << FILE_SHIFT) + words[values])
+    sizes = at[(field == 16) & (words[at] > INSTRUCTION) & (words[at] < EXTENT_LIMIT) & (at >= 2)]
+    sizes = sizes[(page.kind[sizes - 2] == POINTER) & (place[sizes - 2] == place[sizes] - 8)]
+    page.note_lengths(sizes, SIZE, 2)
