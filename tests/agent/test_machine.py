@@ -197,4 +197,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = pytest.mark.timeout(900)(Life.TestCase)  # a failure takes minutes to be told in few steps
-TestLife.settings = settings(max_examples=200, stateful_step_count=30)
+TestLife.settings = settings(max_examples=max(300, settings().max_examples), stateful_step_count=30)
