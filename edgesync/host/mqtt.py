@@ -317,7 +317,7 @@ class _Client(paho.Client):
 
 
 class _ResumingContext(ssl.SSLContext):
-    """Offers the last TLS session at the next handshake: about 2.3 kB less on the air for each reconnect."""
+    """Offers the last TLS session at the next handshake: about 1.1 kB of 2.9 less on the air for each reconnect."""
 
     _session: ssl.SSLSession | None = None
 
