@@ -24,20 +24,21 @@ KEEPALIVE = 60
 """Seconds: more than four times what a block takes at 9.6 kbit/s. Slower links want more."""
 
 _TABLES: Mapping[str, Mapping[str, type]] = {
-    "": {"device": str, "type": str, "state": str},
+    "": {"device": str, "type": str, "state": str, "profiles": str},
     "broker": {"host": str, "port": int, "ca": str, "cert": str, "key": str, "keepalive": int},
     "trust": {"root": str, "key": str},
     "board": {"root": str},
 }
-_OPTIONAL = {"broker.ca", "broker.cert", "broker.key", "broker.keepalive"}
+_OPTIONAL = {"profiles", "broker.ca", "broker.cert", "broker.key", "broker.keepalive"}
 
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
     """What one board's agent needs to know.
 
-    `state` is the directory that outlives the slots; `board_root` what the boot backend works on. `tls` is None only
-    for a broker on a test bench: the broker then cannot tell who is who.
+    `state` is the directory that outlives the slots; `board_root` what the boot backend works on; `profiles` a
+    directory of board types beside those of the package, "" for none. `tls` is None only for a broker on a test bench:
+    the broker then cannot tell who is who.
     """
 
     device: DeviceId
@@ -50,6 +51,7 @@ class AgentConfig:
     trust_root: str
     report_key: str
     board_root: str
+    profiles: str = ""
 
 
 def load(path: str) -> AgentConfig:
@@ -85,6 +87,7 @@ def load(path: str) -> AgentConfig:
         trust_root=beside(top["trust"]["root"]),
         report_key=beside(top["trust"]["key"]),
         board_root=beside(top["board"]["root"]),
+        profiles=beside(top["profiles"]) if "profiles" in top else "",
     )
 
 

@@ -1,15 +1,22 @@
-"""Board types: one TOML file each beside this module, read strictly, and the boot backend that a type names."""
+"""Board types: one TOML file each, read strictly, and the boot backend that a type names.
+
+The files lie beside this module; an operator's own lie in a directory that server.toml and agent.toml name, and come
+first.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgesync.boards.allow import pattern_problem
 from edgesync.boards.backend import BootBackend
 from edgesync.boards.files import FilesBackend
+from edgesync.host.files import read_limited
 from edgesync.wire.errors import ConfigError
 from edgesync.wire.ids import is_label
 
@@ -19,11 +26,51 @@ else:
     import tomli as tomllib
 
 FORMAT = 1
+FILE_LIMIT = 64 * 1024
+"""Bytes of one board type's file."""
+TREE = "{tree}"
+"""Stands in a command's arguments for the absolute path of the config tree that it is about."""
+NAME_LIMIT = 64
+"""Characters of a command's name."""
+PATTERNS_LIMIT = 100
+COMMANDS_LIMIT = 50
+LIMIT_SECONDS = (1, 3600)
+"""Least and most seconds that a command may be given."""
 Backend = Literal["files"]
 
-_KEYS = {"format": int, "summary": str, "backend": str, "components": list, "boot": dict, "limits": dict}
+_KEYS = {
+    "format": int,
+    "summary": str,
+    "backend": str,
+    "components": list,
+    "boot": dict,
+    "limits": dict,
+    "config": dict,
+}
 _BOOT = {"tries": int, "confirm_seconds": int}
 _LIMITS = {"worker_memory_mib": int}
+_CONFIG = {"allow": list, "commands": dict}
+_COMMAND = {"run": list, "limit": str}
+_DURATION = re.compile(r"([0-9]{1,6}) ?(s|min|h)")
+_UNITS = {"s": 1, "min": 60, "h": 3600}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program of the board's image that config may ask for by name: `run` is its path and arguments, no shell;
+    `limit` the seconds after which it is killed.
+    """
+
+    run: tuple[str, ...]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigProfile:
+    """What config may do to a board: hold files at paths that `allow` matches, and name these commands."""
+
+    allow: tuple[str, ...]
+    commands: Mapping[str, Command]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +87,35 @@ class BoardProfile:
     tries: int
     confirm_seconds: int
     worker_memory: int
+    config: ConfigProfile
 
 
-def names() -> tuple[str, ...]:
-    """The board types that this version knows, sorted."""
-    return tuple(sorted(path.stem for path in _directory().glob("*.toml")))
+def names(directory: Path | None = None) -> tuple[str, ...]:
+    """The board types that this version knows and those in an operator's own directory, sorted.
+
+    Raises ConfigError for a directory that is not there.
+    """
+    return tuple(sorted(_places(directory)))
 
 
-def load(name: str) -> BoardProfile:
-    """The profile of one board type. Raises ConfigError for a name that is not in `names()`."""
-    known = names()
-    if name not in known:
-        raise ConfigError(f"board type: found {name!r}, expected one of {', '.join(known)}")
-    return parse(name, (_directory() / f"{name}.toml").read_bytes())
+def load(name: str, directory: Path | None = None) -> BoardProfile:
+    """The profile of one board type. Raises ConfigError for a name that is not in `names()` and for a file that is
+    wrong, StorageError for one that cannot be read.
+    """
+    places = _places(directory)
+    if name not in places:
+        raise ConfigError(f"board type: found {name!r}, expected one of {', '.join(sorted(places))}")
+    place = places[name]
+    return parse(name, read_limited(str(place), FILE_LIMIT), place.name if place.parent == _package() else str(place))
 
 
-def parse(name: str, data: bytes) -> BoardProfile:
-    """A profile from the bytes of its file. Raises ConfigError naming file, key, what was found and expected."""
-    where = f"{name}.toml"
+def parse(name: str, data: bytes, where: str) -> BoardProfile:
+    """A profile from the bytes of its file. Raises ConfigError naming the file (`where`), key, what was found and
+    expected.
+    """
     try:
         top = tomllib.loads(data.decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: not TOML: {error}") from error
     _exactly(where, "", top, _KEYS)
     _exactly(where, "boot.", top["boot"], _BOOT)
@@ -80,6 +135,7 @@ def parse(name: str, data: bytes) -> BoardProfile:
         _within(where, "boot.tries", top["boot"]["tries"], (1, 10), "boots"),
         _within(where, "boot.confirm_seconds", top["boot"]["confirm_seconds"], (1, 3600), "seconds"),
         _within(where, "limits.worker_memory_mib", top["limits"]["worker_memory_mib"], (32, 4096), "MiB") << 20,
+        _config(where, top["config"]),
     )
 
 
@@ -88,7 +144,52 @@ def open_backend(profile: BoardProfile, root: Path) -> BootBackend:
     return FilesBackend(root, profile.tries)
 
 
-def _directory() -> Path:
+def _config(where: str, table: Mapping[str, Any]) -> ConfigProfile:
+    _exactly(where, "config.", table, _CONFIG)
+    for key, limit in (("allow", PATTERNS_LIMIT), ("commands", COMMANDS_LIMIT)):
+        if len(table[key]) > limit:
+            raise _wrong(where, f"config.{key}", len(table[key]), f"at most {limit}")
+    for pattern in table["allow"]:
+        if not isinstance(pattern, str):
+            raise _wrong(where, "config.allow", pattern, "patterns of paths such as 'app/**'")
+        if problem := pattern_problem(pattern):
+            raise _wrong(where, "config.allow", pattern, problem)
+    return ConfigProfile(
+        tuple(table["allow"]), {name: _command(where, name, value) for name, value in table["commands"].items()}
+    )
+
+
+def _command(where: str, name: str, value: object) -> Command:
+    key = f"config.commands.{name}"
+    if not is_label(name) or len(name) > NAME_LIMIT:
+        raise _wrong(where, "config.commands", name, f"names of [a-z0-9-], at most {NAME_LIMIT} characters")
+    if not isinstance(value, dict):
+        raise _wrong(where, key, value, "a table")
+    _exactly(where, f"{key}.", value, _COMMAND)
+    run = value["run"]
+    if not all(isinstance(word, str) and "\0" not in word for word in run):
+        raise _wrong(where, f"{key}.run", run, "an array of text")
+    # A program named by the tree would be code that the image does not hold.
+    if not run or not run[0].startswith("/") or TREE in run[0]:
+        raise _wrong(where, f"{key}.run", run, f"the absolute path of a program and its arguments, {TREE} among these")
+    found = _DURATION.fullmatch(value["limit"])
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not LIMIT_SECONDS[0] <= seconds <= LIMIT_SECONDS[1]:
+        raise _wrong(where, f"{key}.limit", value["limit"], "a time from 1 s to 1 h such as '10 s'")
+    return Command(tuple(run), seconds)
+
+
+def _places(directory: Path | None) -> dict[str, Path]:
+    """Where the file of each board type lies."""
+    if directory is not None and not directory.is_dir():
+        raise ConfigError(f"{directory}: no such directory, expected one of board types (<type>.toml)")
+    found = {}
+    for place in (_package(), directory):
+        found.update({path.stem: path for path in place.glob("*.toml") if is_label(path.stem)} if place else {})
+    return found
+
+
+def _package() -> Path:
     # Beside this module rather than through importlib.resources, which costs the resident agent memory.
     return Path(__file__).parent
 

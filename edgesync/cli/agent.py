@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
     config = agent_config.load(args.config)
-    board = profile.load(config.board_type)
+    board = profile.load(config.board_type, Path(config.profiles) if config.profiles else None)
     backend = profile.open_backend(board, Path(config.board_root))
 
     async def serve() -> None:

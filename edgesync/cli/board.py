@@ -29,6 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     run.set_defaults(func=_run)
 
     types = verbs.add_parser("types", help="list the board types that this version knows")
+    types.add_argument("--profiles", type=Path, metavar="DIR", help="a directory of your own board types")
     types.add_argument("--json", action="store_true", help="as JSON")
     types.set_defaults(func=_types)
 
@@ -49,7 +50,7 @@ def _types(args: argparse.Namespace) -> int:
 
     from edgesync.boards.profile import load, names
 
-    profiles = [load(name) for name in names()]
+    profiles = [load(name, args.profiles) for name in names(args.profiles)]
     if args.json:
         print(json.dumps([asdict(profile) for profile in profiles], indent=2))
     else:

@@ -36,8 +36,9 @@ class BrokerConfig:
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """Paths are absolute; `database` is a URL, whose own path is its own business. `poll` is the seconds between two
-    looks at the repository, should the hook be silent. `director_key` signs what boards shall run. `http_source` is
-    where boards find blobs that the broker has not got, "" for the fleet's own setting.
+    looks at the repository, should the hook be silent. `profiles` is a directory of board types beside those of the
+    package, or None. `director_key` signs what boards shall run. `http_source` is where boards find blobs that the
+    broker has not got, "" for the fleet's own setting.
     """
 
     file: Path
@@ -49,6 +50,7 @@ class ServerConfig:
     database: str
     socket: Path
     poll: int
+    profiles: Path | None
     http_source: str
     broker: BrokerConfig
     director_key: Path
@@ -81,6 +83,7 @@ def _server(file: Path, top: Section) -> ServerConfig:
     state = (base / top.text("state", "a directory", "state")).resolve()
     broker = top.section("broker", "a table with host and port", required=True)
     trust = top.section("trust", "a table with key", required=True)
+    profiles = top.text("profiles", "a directory of board types", "")
     config = ServerConfig(
         file,
         fleet,
@@ -91,6 +94,7 @@ def _server(file: Path, top: Section) -> ServerConfig:
         top.text("database", "a URL such as sqlite:///FILE or postgresql+psycopg://...", f"sqlite:///{state}/state.db"),
         (base / top.text("socket", "the path of a Unix socket", str(state / "edgesync.sock"))).resolve(),
         top.integer("poll", 5, 1, 3600, "seconds"),
+        (base / profiles).resolve() if profiles else None,
         top.text("http_source", "an http or https URL", ""),
         _broker(base, broker),
         (base / trust.text("key", "the director's private key file")).resolve(),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgesync.boards.profile import BoardProfile
 from edgesync.control.parse import Place, Problem
 from edgesync.control.types import Board, Fleet, Group, Release, Wave
 from edgesync.wire.ids import DeviceId
 
-BoardTypes = Mapping[str, Collection[str]]
-"""The components of each board type by its name; none means that any component will do."""
+BoardTypes = Mapping[str, BoardProfile]
+"""The board types that a fleet may have, by name."""
 
 
 @dataclass(slots=True)

@@ -106,7 +106,9 @@ class Follower:
             self._on_problem(revision, problem)
 
     def _compile(self, commit: Commit) -> Spec:
-        fleet = repository.load(self._repository.files(commit.id), commit.id, repository.known_types())
+        fleet = repository.load(
+            self._repository.files(commit.id), commit.id, repository.known_types(self._config.profiles)
+        )
         if fleet.name != self._config.fleet:
             raise ConfigError(
                 f"{self._config.file}: key 'fleet': found {self._config.fleet!r}, but the repository declares "

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from edgesync.boards import profile
 from edgesync.control import checks
@@ -54,9 +55,12 @@ class FleetInvalidError(ConfigError):
         self.problems = tuple(problems)
 
 
-def known_types() -> BoardTypes:
-    """The board types that this version has a profile for."""
-    return {name: profile.load(name).components for name in profile.names()}
+def known_types(directory: Path | None = None) -> BoardTypes:
+    """The board types that this version has a profile for, and an operator's own in `directory`.
+
+    Raises ConfigError for a profile that is wrong, StorageError for one that cannot be read.
+    """
+    return {name: profile.load(name, directory) for name in profile.names(directory)}
 
 
 def load(files: Mapping[str, bytes], revision: str, types: BoardTypes) -> Fleet:
@@ -246,9 +250,9 @@ def _image(draft: Draft, release: str, component: str, section: Section) -> Imag
         if kind not in draft.types:
             hint = did_you_mean(kind, draft.types)
             draft.problems.append(place.problem(repr(kind), f"one of {', '.join(draft.types)}", hint))
-        elif draft.types[kind] and component not in draft.types[kind]:
-            known = ", ".join(draft.types[kind])
-            hint = did_you_mean(component, draft.types[kind])
+        elif (components := draft.types[kind].components) and component not in components:
+            known = ", ".join(components)
+            hint = did_you_mean(component, components)
             draft.problems.append(
                 place.problem(f"the component {component!r} for a board of type {kind}", f"one of {known}", hint)
             )

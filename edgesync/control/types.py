@@ -66,6 +66,22 @@ class Wave:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """A time of the week in which the boards that `select` matches may be offered something new ("allow"), or may not
+    ("deny"). It opens on each of `days` (0 is Monday) at `start` and closes at `end`, both in minutes of the local day
+    of `timezone` (a name of the IANA data base); an `end` that is not after `start` is on the next day.
+    """
+
+    name: str
+    select: Selector
+    days: frozenset[int]
+    start: int
+    end: int
+    timezone: str
+    kind: Literal["allow", "deny"]
+
+
+@dataclass(frozen=True, slots=True)
 class FailurePolicy:
     """What to do when a delta does not work on a board.
 
@@ -110,13 +126,29 @@ class Fleet:
     lost_after: float = 3600.0
     byte_budget: int = 1_000_000
     http_source: str = ""
+    windows: tuple[Window, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigBundle:
+    """The config of one board as a bundle (`wire.bundle`): its digest, its length in bytes, the `requires` that has to
+    be met before it is switched to ("" for nothing), and its bytes. Boards with the same config share one.
+    """
+
+    sha256: Digest
+    length: int
+    requires: str
+    data: bytes = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What one board shall run, compiled from a Fleet: release name, its images by component, the wave it is in."""
+    """What one board shall run, compiled from a Fleet: release name, its images by component, the wave it is in, and
+    its config, None where the repository has none for it: the board's is then left as it is.
+    """
 
     device: DeviceId
     release: str
     images: Mapping[str, Image]
     wave: int
+    config: ConfigBundle | None = None

@@ -45,7 +45,7 @@ def agent(config: str) -> int:
         assert hasattr(module, name), f"{module.__name__} has no {name} any more"
         setattr(module, name, seconds)
     load = profile.load
-    profile.load = lambda name: replace(load(name), confirm_seconds=CONFIRM)
+    profile.load = lambda name, directory=None: replace(load(name, directory), confirm_seconds=CONFIRM)
     return main(["agent", "--config", config])
 
 

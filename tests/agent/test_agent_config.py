@@ -56,7 +56,12 @@ def test_paths_are_relative_to_the_file_and_everything_else_is_as_written(
         trust_root=f"{etc}/root.json",
         report_key=f"{etc}/board.key",
         board_root=f"{etc}/../slots",
+        profiles="",
     )
+
+
+def test_own_board_types_lie_where_the_file_says(tmp_path: Path) -> None:
+    assert config.load(written(tmp_path, 'profiles = "types"\n' + RIGHT)).profiles == f"{tmp_path}/types"
 
 
 def test_a_broker_of_a_test_bench_needs_no_certificates_and_no_keepalive(tmp_path: Path) -> None:

@@ -53,6 +53,11 @@ def test_a_database_elsewhere_and_units_are_read(tmp_path: Path):
     assert config.socket == Path("/var/lib/edgesync/edgesync.sock")
 
 
+def test_own_board_types_lie_where_the_file_says(tmp_path: Path):
+    assert load(write(tmp_path, TEXT)).profiles is None
+    assert load(write(tmp_path, 'profiles = "../types"\n' + TEXT)).profiles == tmp_path / "types"
+
+
 def test_without_certificates_the_broker_is_reached_in_the_clear(tmp_path: Path):
     text = "\n".join(
         line for line in TEXT.splitlines() if line.split(" ")[0] not in ("ca", "cert") and "tls" not in line

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgesync.boards import profile
 from edgesync.control import parse
 from edgesync.control.parse import DEPTH_LIMIT, FILE_LIMIT, Problem, compose
 from edgesync.control.repository import FleetInvalidError, load
 from edgesync.control.types import FailurePolicy, Fleet
 
-TYPES = {"files": (), "pi": ("boot",), "jetson-orin": ("kernel", "rootfs")}
+FILES = profile.load("files")
+TYPES = {
+    "files": FILES,
+    "pi": replace(FILES, name="pi", components=("boot",)),
+    "jetson-orin": replace(FILES, name="jetson-orin", components=("kernel", "rootfs")),
+}
 
 FLEET = """\
 format: 1
