@@ -24,6 +24,7 @@ from edgesync.agent.ledger import Ledger
 from edgesync.agent.reporter import Reporter
 from edgesync.agent.staging import Staging
 from edgesync.boards.backend import BootBackend
+from edgesync.delta.request import is_plain
 from edgesync.host.clock import SystemClock, TrustedTime
 from edgesync.host.files import storage_errors
 from edgesync.host.mqtt import Down, LinkOptions, Message, MqttLink, Up, Will
@@ -91,6 +92,7 @@ class AgentService:
         self._offered: bytes | None = None  # the newest desired that is not checked yet
         self._offer = asyncio.Event()
         self._accepted = Digest("")  # of the message that was checked last
+        self._plain = is_plain()
 
     async def run(self) -> None:
         """Boot, then serve. Raises StorageError if the slot or the journal cannot be read or written."""
@@ -345,6 +347,7 @@ class AgentService:
             traffic=self._ledger.traffic,
             agent=edgesync.__version__,
             time=self._journal.time,
+            plain=self._plain,
         )
 
     def _reported(self, size: int) -> None:

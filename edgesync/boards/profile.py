@@ -48,7 +48,7 @@ _KEYS = {
     "config": dict,
 }
 _BOOT = {"tries": int, "confirm_seconds": int}
-_LIMITS = {"worker_memory_mib": int}
+_LIMITS = {"worker_memory_mib": int, "staging_mib": int, "apply_seconds": int, "slowness": int}
 _CONFIG = {"allow": list, "commands": dict}
 _COMMAND = {"run": list, "limit": str}
 _DURATION = re.compile(r"([0-9]{1,6}) ?(s|min|h)")
@@ -77,7 +77,9 @@ class ConfigProfile:
 class BoardProfile:
     """What a board type is. `components` are the names that a release may use on it, empty for any; `tries` the boots
     of an activated slot before the old one comes back; `confirm_seconds` the time that a slot has to become healthy;
-    `worker_memory` bytes of resident memory of a worker process.
+    `worker_memory` bytes of resident memory of a worker process; `staging` bytes of a blob while it is fetched;
+    `apply_seconds` of CPU time that making an image may take; `slowness`: how many times longer the board's core takes
+    than the one of docs/delta-engine.md. The server sends nothing that goes beyond these four.
     """
 
     name: str
@@ -87,6 +89,9 @@ class BoardProfile:
     tries: int
     confirm_seconds: int
     worker_memory: int
+    staging: int
+    apply_seconds: int
+    slowness: int
     config: ConfigProfile
 
 
@@ -135,6 +140,9 @@ def parse(name: str, data: bytes, where: str) -> BoardProfile:
         _within(where, "boot.tries", top["boot"]["tries"], (1, 10), "boots"),
         _within(where, "boot.confirm_seconds", top["boot"]["confirm_seconds"], (1, 3600), "seconds"),
         _within(where, "limits.worker_memory_mib", top["limits"]["worker_memory_mib"], (32, 4096), "MiB") << 20,
+        _within(where, "limits.staging_mib", top["limits"]["staging_mib"], (1, 1 << 16), "MiB") << 20,
+        _within(where, "limits.apply_seconds", top["limits"]["apply_seconds"], (1, 7 * 86400), "seconds"),
+        _within(where, "limits.slowness", top["limits"]["slowness"], (1, 1000), "times"),
         _config(where, top["config"]),
     )
 

@@ -1,4 +1,4 @@
-"""`edgesync status`: the fleet on one screen, now or live, or as JSON."""
+"""`edgesync status`: the fleet, or one board, on one screen, now or live, or as JSON."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from edgesync.cli import client
+from edgesync.wire.ids import parse_device
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,9 +32,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "status",
         help="where each board stands",
-        description="Show the revision, the rollout and its waves, and each board: phase, bytes, rate, time left.",
+        description="Show the revision, the rollout and its waves, and each board: phase, bytes, rate, time left. With "
+        "BOARD show that one, and which ways there are to what it shall run: bytes, CPU time, and why not the other.",
         epilog="docs/operations.md describes every word, and the JSON. Example: edgesync status --watch",
     )
+    parser.add_argument("board", nargs="?", metavar="BOARD", help="one board, such as demo.b01")
     client.add_arguments(parser)
     parser.add_argument("--watch", action="store_true", help="until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="as JSON; with --watch one line each second")
@@ -42,24 +45,28 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _run(args: argparse.Namespace) -> int:
     server = client.connect(args)
+    target = f"/v1/boards/{parse_device(args.board)}" if args.board else "/v1/status"
     if args.json:
-        return _json(server, watch=args.watch)
+        return _json(server, target, watch=args.watch)
     from rich.console import Console
     from rich.live import Live
 
+    from edgesync.cli import boardview
+
+    show = boardview.render if args.board else render
     console = Console()
     if not args.watch:
-        console.print(render(server.get("/v1/status")))
+        console.print(show(server.get(target)))
         return 0
-    with Live(render(server.get("/v1/status")), console=console, auto_refresh=False) as live:
+    with Live(show(server.get(target)), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(EVERY)
-            live.update(render(server.get("/v1/status")), refresh=True)
+            live.update(show(server.get(target)), refresh=True)
 
 
-def _json(server: client.Client, *, watch: bool) -> int:
+def _json(server: client.Client, target: str, *, watch: bool) -> int:
     while True:
-        print(json.dumps(server.get("/v1/status"), indent=None if watch else 2), flush=True)
+        print(json.dumps(server.get(target), indent=None if watch else 2), flush=True)
         if not watch:
             return 0
         time.sleep(EVERY)
@@ -102,6 +109,7 @@ def _head(status: dict[str, Any]) -> list[tuple[str, str]]:
     if status["problem"]:
         lines.append((f"repository: {status['problem']}", "red"))
     lines += [(f"making {b['what']}: {b['phase']} {_percent(b['done'], b['total'])}", "") for b in status["builds"]]
+    lines += [(_ahead(share), "red" if share["error"] else "") for share in status["ahead"]]
     lines += [
         (f"refused {r['count']} of {r['device']}: {r['name']}: {r['detail']}", "yellow") for r in status["refused"]
     ]
@@ -124,6 +132,14 @@ def _row(board: dict[str, Any], waves: list[dict[str, Any]]) -> list[Any]:
         _duration(board["left"]) if board["left"] is not None else "",
         Text(error, "red"),
     ]
+
+
+def _ahead(share: dict[str, Any]) -> str:
+    made = f"{share['bytes']:,} bytes" if share["bytes"] is not None else "not made yet"
+    error = share["error"]
+    how = f"{error['name']}: {error['detail']}" if error else made
+    boards = f"{share['boards']} waiting board{'' if share['boards'] == 1 else 's'}"
+    return f"ahead for {boards}: {share['what']}, {how}"
 
 
 def _percent(done: int, total: int) -> str:

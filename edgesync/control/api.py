@@ -37,6 +37,7 @@ class Control(Protocol):
 
     def status(self) -> dict[str, Any]: ...
     async def board(self, device: DeviceId) -> dict[str, Any]: ...
+    def blobs(self) -> list[dict[str, Any]]: ...
     async def history(self, device: str | None, limit: int) -> list[dict[str, Any]]: ...
     async def pause(self) -> dict[str, Any]: ...
     async def resume(self) -> dict[str, Any]: ...
@@ -53,6 +54,9 @@ def application(control: Control) -> Starlette:
 
     async def board(request: Request) -> JSONResponse:
         return JSONResponse(await control.board(parse_device(request.path_params["device"])))
+
+    async def blobs(_request: Request) -> JSONResponse:
+        return JSONResponse({"blobs": control.blobs()})
 
     async def history(request: Request) -> JSONResponse:
         number = request.query_params.get("n", "100")
@@ -80,6 +84,7 @@ def application(control: Control) -> Starlette:
 
     routes = [
         Route("/v1/status", status),
+        Route("/v1/blobs", blobs),
         Route("/v1/history", history),
         Route("/v1/boards/{device}", board),
         *(

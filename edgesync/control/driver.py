@@ -31,6 +31,7 @@ from edgesync.control.standing import (
     Hold,
     Offer,
     Offered,
+    Prepare,
     Republish,
     State,
     Status,
@@ -172,6 +173,9 @@ class Driver:
                     offers[offered.desired.device] = offered
                 case EnsureBlob(key):
                     if key not in self._tasks:
+                        self._tasks[key] = asyncio.ensure_future(self._make(key))
+                case Prepare(key):
+                    if not self._tasks:
                         self._tasks[key] = asyncio.ensure_future(self._make(key))
                 case Republish(blob):
                     self._publisher.republish(blob)

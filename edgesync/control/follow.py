@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+from edgesync.boards.profile import BoardProfile
 from edgesync.control import images, repository
 from edgesync.control.config import ServerConfig
 from edgesync.control.desired import compile_fleet
 from edgesync.control.images import HashCache, ImageStore
+from edgesync.control.means import Means
 from edgesync.control.repository import FleetInvalidError
 from edgesync.control.source import Commit, Repository
 from edgesync.control.standing import Spec
@@ -106,9 +108,8 @@ class Follower:
             self._on_problem(revision, problem)
 
     def _compile(self, commit: Commit) -> Spec:
-        fleet = repository.load(
-            self._repository.files(commit.id), commit.id, repository.known_types(self._config.profiles)
-        )
+        types = repository.known_types(self._config.profiles)
+        fleet = repository.load(self._repository.files(commit.id), commit.id, types)
         if fleet.name != self._config.fleet:
             raise ConfigError(
                 f"{self._config.file}: key 'fleet': found {self._config.fleet!r}, but the repository declares "
@@ -124,7 +125,13 @@ class Follower:
         if self._config.http_source:
             fleet = replace(fleet, http_source=self._config.http_source)
         sizes = stored_sizes(self._config.state / "images")
-        return Spec(fleet, compile_fleet(fleet), sizes, commit.author, commit.subject)
+        by_type = {name: _means(board_type) for name, board_type in types.items()}
+        means = {device: by_type[board.type] for device, board in fleet.boards.items()}
+        return Spec(fleet, compile_fleet(fleet), sizes, commit.author, commit.subject, means)
+
+
+def _means(board: BoardProfile) -> Means:
+    return Means(board.worker_memory, board.staging, board.apply_seconds, board.slowness)
 
 
 def stored_sizes(directory: Path) -> dict[Digest, int]:

@@ -7,17 +7,22 @@ The rules, for each component:
 1. The board reports the wanted digest: a target without source.
 2. It reports another digest whose image is stored: a delta from that base.
 3. It reports no image, or one that is not stored: the full image.
-4. A delta that failed (on the board, or in the making) is replaced as the failure policy says, or refused.
-5. A delta that is larger than a quarter of the image is compared with the full image, and the smaller is sent.
+4. A delta that failed (on the board, or in the making), or asks for more than the board has (`means`), is replaced as
+   the failure policy says, or refused.
+5. A delta that is larger than a quarter of the image is compared with the full image, and the smaller that the board
+   can carry is sent.
+
+`weigh` says for each way what speaks against it, `plan` what follows for a whole board.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from edgesync.control.means import Means
 from edgesync.control.types import FailurePolicy, Image
-from edgesync.wire.errors import DETAIL_LIMIT
+from edgesync.wire.errors import DETAIL_LIMIT, BeyondMeansError
 from edgesync.wire.ids import BlobId, Digest
 from edgesync.wire.messages import ErrorReport, Source, Target
 
@@ -62,6 +67,28 @@ Blobs = Mapping[BlobKey, Built | Unbuildable]
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """One way to an image: its blob, its length in bytes (None while it is not made), the CPU seconds that it takes on
+    the board, and what speaks `against` it ("" where nothing does).
+    """
+
+    key: BlobKey
+    length: int | None
+    seconds: float
+    against: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Every way to one image that there is, and what is done: a source to send, a blob to make first, or a refusal.
+    Nothing speaks against the way that is taken; where all are refused, something speaks against each.
+    """
+
+    ways: tuple[Way, ...]
+    take: Source | BlobKey | ErrorReport
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Exactly one of three: `targets` to offer, blobs that are `missing` before there can be any, or a `refusal`."""
 
@@ -83,7 +110,11 @@ class Stock:
 
 
 def plan(
-    wanted: Mapping[str, Image], held: Mapping[str, Digest], stock: Stock, delta_failed: ErrorReport | None = None
+    wanted: Mapping[str, Image],
+    held: Mapping[str, Digest],
+    stock: Stock,
+    means: Means,
+    delta_failed: ErrorReport | None = None,
 ) -> Plan:
     """The targets for a board that reports the digests `held`. `delta_failed`: what it said when its delta did not
     work, or None.
@@ -93,48 +124,77 @@ def plan(
     for component, image in sorted(wanted.items()):
         source: Source | None = None
         if held.get(component) != image.sha256:
-            choice = _choose(image, held.get(component), stock, delta_failed)
-            if isinstance(choice, ErrorReport):
-                return Plan(refusal=choice)
-            if isinstance(choice, BlobKey):
-                missing.append(choice)
+            take = weigh(image, held.get(component), stock, means, delta_failed).take
+            if isinstance(take, ErrorReport):
+                return Plan(refusal=take)
+            if isinstance(take, BlobKey):
+                missing.append(take)
                 continue
-            source = choice
+            source = take
         targets.append(Target(component, image.version, stock.sizes[image.sha256], image.sha256, source))
     return Plan(missing=tuple(missing)) if missing else Plan(targets=tuple(targets))
 
 
-def _choose(
-    image: Image, base: Digest | None, stock: Stock, delta_failed: ErrorReport | None
-) -> Source | BlobKey | ErrorReport:
-    full = BlobKey(image.sha256)
+def weigh(
+    image: Image, base: Digest | None, stock: Stock, means: Means, delta_failed: ErrorReport | None = None
+) -> Choice:
+    """The ways to an image that the board does not hold; `base` is what it holds, None for nothing."""
+    full = _way(BlobKey(image.sha256), stock, means)
     if base is None or base not in stock.sizes:
-        return _take(full, stock)
-    delta = BlobKey(image.sha256, base)
-    made = stock.blobs.get(delta)
+        return _only(full, stock)
+    delta = _way(BlobKey(image.sha256, base), stock, means)
+    made = stock.blobs.get(delta.key)
     failure = made.error if isinstance(made, Unbuildable) else delta_failed
+    if failure is None and delta.against:
+        failure = ErrorReport.of(BeyondMeansError(f"{delta.key}: {delta.against}"))
     if failure is not None:
-        return _instead(full, stock, failure)
-    if not isinstance(made, Built):
-        return delta
-    if made.length > COMPARE_ABOVE * stock.sizes[image.sha256]:
-        whole = stock.blobs.get(full)
-        if whole is None:
-            return full
-        if isinstance(whole, Built) and whole.length <= made.length:
-            return _take(full, stock)
-    return _take(delta, stock)
+        delta = replace(delta, against=delta.against or f"{failure.name}: {failure.detail}")
+        return _instead(delta, full, failure, stock)
+    if delta.length is None:
+        return Choice((delta, replace(full, against="not looked at before the delta is made")), delta.key)
+    if delta.length <= COMPARE_ABOVE * stock.sizes[image.sha256]:
+        why = f"the delta has less than {COMPARE_ABOVE:.0%} of the image's bytes, no full image does"
+        return Choice((delta, replace(full, against=full.against or why)), _take(delta.key, stock))
+    if full.against:
+        return Choice((delta, full), _take(delta.key, stock))
+    if full.length is None:
+        return Choice((replace(delta, against="to be compared with the full image"), full), full.key)
+    if full.length <= delta.length:
+        why = f"it is {delta.length - full.length} bytes larger than the full image"
+        return Choice((replace(delta, against=why), full), _take(full.key, stock))
+    why = f"it is {full.length - delta.length} bytes larger than the delta"
+    return Choice((delta, replace(full, against=why)), _take(delta.key, stock))
 
 
-def _instead(full: BlobKey, stock: Stock, failure: ErrorReport) -> Source | BlobKey | ErrorReport:
-    """The full image in place of a delta that failed, if the policy lets it be sent."""
-    if stock.policy.on_delta_failure != "full":
-        return failure
-    made = stock.blobs.get(full)
-    if isinstance(made, Built) and made.length > stock.policy.full_limit:
-        limit = f"the full image has {made.length} bytes, the failure policy sends at most {stock.policy.full_limit}"
-        return ErrorReport(failure.name, f"{failure.detail}; {limit}"[-DETAIL_LIMIT:])
-    return _take(full, stock)
+def _way(key: BlobKey, stock: Stock, means: Means) -> Way:
+    made, size = stock.blobs.get(key), stock.sizes[key.result]
+    length = made.length if isinstance(made, Built) else None
+    against = means.obstacle(key.kind, size, length)
+    if isinstance(made, Unbuildable):
+        against = f"{made.error.name}: {made.error.detail}"
+    return Way(key, length, means.seconds_for(key.kind, size), against)
+
+
+def _only(full: Way, stock: Stock) -> Choice:
+    made = stock.blobs.get(full.key)
+    if full.against and not isinstance(made, Unbuildable):
+        return Choice((full,), ErrorReport.of(BeyondMeansError(f"{full.key}: {full.against}")))
+    return Choice((full,), _take(full.key, stock))
+
+
+def _instead(delta: Way, full: Way, failure: ErrorReport, stock: Stock) -> Choice:
+    """The full image in place of a delta that does not work, if the policy sends it and the board can carry it."""
+    policy = stock.policy
+    against = full.against
+    if policy.on_delta_failure != "full":
+        against = f"the failure policy is {policy.on_delta_failure!r}"
+        return Choice((delta, replace(full, against=against)), failure)
+    if full.length is not None and full.length > policy.full_limit:
+        against = f"the full image has {full.length} bytes, the failure policy sends at most {policy.full_limit}"
+    if against and not isinstance(stock.blobs.get(full.key), Unbuildable):
+        refusal = ErrorReport(failure.name, f"{failure.detail}; {against}"[-DETAIL_LIMIT:])
+        return Choice((delta, replace(full, against=against)), refusal)
+    return Choice((delta, full), _take(full.key, stock))
 
 
 def _take(key: BlobKey, stock: Stock) -> Source | BlobKey | ErrorReport:

@@ -20,6 +20,8 @@ The rules:
 8. Quarantine is (board, digest). It ends with another digest or with a retry.
 9. A hold also stops a board that works on something no longer wanted while it cannot be offered what is.
 10. Versions of a board's desired state grow above whatever the board has reported.
+11. What most of the boards that still have to wait will need first is made ahead (`edgesync.control.ahead`), one blob
+    at a time and only while no board waits for another.
 
 The state after an event is saved before an effect is started. Effects are idempotent; after a restart `NewRevision`
 with the same revision issues those that are still due.
@@ -30,7 +32,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from edgesync.control import evidence
+from edgesync.control import ahead, evidence
 from edgesync.control.planner import BlobKey, Built, Plan, Unbuildable, plan
 from edgesync.control.standing import (
     BAD,
@@ -50,6 +52,7 @@ from edgesync.control.standing import (
     Offer,
     Offered,
     Pause,
+    Prepare,
     Republish,
     Resume,
     Retry,
@@ -116,7 +119,10 @@ def step(state: State, event: Event, now: float) -> tuple[State, list[Effect]]:
             state = replace(state, blobs={**state.blobs, key: Unbuildable(error)})
     if state.spec is None:
         return state, effects
-    return _advance(state, device, now, effects), effects
+    state = _advance(state, device, now, effects)
+    if device is None and (early := ahead.next_blob(state)) and EnsureBlob(early) not in effects:
+        effects.append(Prepare(early))
+    return state, effects
 
 
 # --- a new revision, a retry --------------------------------------------------------------------------------------
@@ -260,7 +266,7 @@ def _may_offer(state: State, board: Standing) -> bool:
 
 
 def _plan(state: State, board: Standing) -> Plan:
-    return plan(board.wanted.images, board.holds, state.stock, board.delta_failed)
+    return plan(board.wanted.images, board.holds, state.stock, state.means_of(board), board.delta_failed)
 
 
 def _offer(state: State, board: Standing, targets: tuple[Target, ...], now: float, effects: list[Effect]) -> Standing:

@@ -229,7 +229,10 @@ class Service:
         if standing is None:
             raise NotReachableError(f"board: found {device!r}, which this fleet does not declare or gives no release")
         rollouts = await self._driver.in_thread(lambda: self._store.parts(device))
-        return view.detail(standing, self._view, rollouts)
+        return view.detail(self._driver.state, standing, self._view, rollouts)
+
+    def blobs(self) -> list[dict[str, Any]]:
+        return view.blobs(self._driver.state)
 
     async def history(self, device: str | None, limit: int) -> list[dict[str, Any]]:
         return [asdict(entry) for entry in await self._driver.in_thread(lambda: self._store.history(device, limit))]

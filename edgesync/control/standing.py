@@ -6,10 +6,11 @@ No behaviour beyond reading themselves; the rules are in `edgesync.control.rollo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal
 
+from edgesync.control.means import Means
 from edgesync.control.planner import BlobKey, Blobs, Built, Stock
 from edgesync.control.types import Fleet, Wanted
 from edgesync.wire.ids import BlobId, DeviceId, Digest
@@ -109,8 +110,8 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A revision, compiled: what each board shall run, the sizes (bytes) of all stored images, and the commit's author
-    and subject.
+    """A revision, compiled: what each board shall run, the sizes (bytes) of all stored images, the commit's author and
+    subject, and what a board can carry by its type (a board that is not there: what `Means()` says).
     """
 
     fleet: Fleet
@@ -118,6 +119,7 @@ class Spec:
     sizes: Mapping[Digest, int]
     author: str = ""
     subject: str = ""
+    means: Mapping[DeviceId, Means] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,12 @@ class State:
         assert self.spec is not None
         fleet = self.spec.fleet
         return Stock(self.spec.sizes, self.blobs, fleet.failure, fleet.http_source)
+
+    def means_of(self, board: Standing) -> Means:
+        """What the board can carry, by its type and its own word."""
+        assert self.spec is not None
+        means = self.spec.means.get(board.device, Means())
+        return replace(means, numpy=False) if board.reported and board.reported.plain else means
 
     @property
     def made(self) -> frozenset[BlobId]:
@@ -253,6 +261,13 @@ class EnsureBlob:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepare:
+    """Make this blob ahead, if no board waits for any other, then say BlobReady or BlobFailed."""
+
+    key: BlobKey
+
+
+@dataclass(frozen=True, slots=True)
 class Republish:
     """A board asked for it and the broker gave nothing."""
 
@@ -266,4 +281,4 @@ class Forget:
     device: DeviceId
 
 
-Effect = Offer | Hold | EnsureBlob | Republish | Forget
+Effect = Offer | Hold | EnsureBlob | Prepare | Republish | Forget

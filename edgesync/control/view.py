@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from edgesync.control.ahead import Share, census
 from edgesync.control.fleet import FleetView
-from edgesync.control.planner import BlobKey
+from edgesync.control.planner import BlobKey, Built, weigh
 from edgesync.control.standing import REACHED, Standing, State, Status
+from edgesync.control.types import Image
 from edgesync.wire.ids import DeviceId
-from edgesync.wire.messages import Phase
+from edgesync.wire.messages import ErrorReport, Phase
 
 
 def overview(
@@ -27,6 +29,7 @@ def overview(
             {"what": str(key), "phase": phase, "done": done, "total": total}
             for key, (phase, done, total) in sorted(making.items())
         ],
+        "ahead": [_share(share) for share in census(state)],
         "quarantine": sorted(state.quarantine),
         "refused": [{"device": device, **asdict(refusal)} for device, refusal in sorted(view.refused.items())],
         "boards": [brief(board, view) for _, board in sorted(state.boards.items())],
@@ -58,16 +61,59 @@ def brief(board: Standing, view: FleetView) -> dict[str, Any]:
     }
 
 
-def detail(board: Standing, view: FleetView, rollouts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Everything about one board: the brief line, its last report, its desired state, the rollouts it took part in."""
+def detail(state: State, board: Standing, view: FleetView, rollouts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Everything about one board: the brief line, the ways to what it wants, its last report, its desired state, the
+    rollouts it took part in.
+    """
     return {
         **brief(board, view),
+        "ways": [way for image in board.wanted.images.values() for way in _ways(state, board, image)],
         "wanted": board.wants,
         "reported": board.reported.to_dict() if board.reported else None,
         "desired": board.offered.desired.to_dict() if board.offered else None,
         "quarantine": sorted(board.quarantine),
         "rollouts": rollouts,
     }
+
+
+def blobs(state: State) -> list[dict[str, Any]]:
+    """Every blob that is made: what it makes, from what, and its bytes."""
+    return [
+        {"result": key.result, "base": key.base or None, "kind": key.kind, "bytes": made.length}
+        for key, made in sorted(state.blobs.items())
+        if isinstance(made, Built)
+    ]
+
+
+def _share(share: Share) -> dict[str, Any]:
+    """One way that boards still have to go, and how many. `bytes` is null until its blob is made."""
+    take, ways = share.choice.take, share.choice.ways
+    way = next((way for way in ways if not way.against), ways[0])
+    return {
+        "what": str(way.key),
+        "boards": share.boards,
+        "bytes": way.length,
+        "error": take.to_dict() if isinstance(take, ErrorReport) else None,
+    }
+
+
+def _ways(state: State, board: Standing, image: Image) -> Iterator[dict[str, Any]]:
+    """Every way to one image of a board, from what it held when it was offered or else from what it holds."""
+    offered = board.offered
+    held = offered.base if offered and offered.digests == board.wants else board.holds
+    base = held.get(image.component)
+    if state.spec is None or base == image.sha256:
+        return
+    for way in weigh(image, base, state.stock, state.means_of(board), board.delta_failed).ways:
+        yield {
+            "component": image.component,
+            "kind": way.key.kind,
+            "base": way.key.base or None,
+            "bytes": way.length,
+            "seconds": round(way.seconds, 1),
+            "chosen": not way.against,
+            "against": way.against,
+        }
 
 
 def _rollout(state: State) -> dict[str, Any]:

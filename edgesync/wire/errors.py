@@ -186,6 +186,13 @@ class BuildFailedError(EdgesyncError):
     hint = "`edgesync retry` tries again"
 
 
+class BeyondMeansError(EdgesyncError):
+    """No way to the wanted image that the failure policy allows fits the memory, disk and time of the board."""
+
+    fault = "operator"
+    hint = "`edgesync status BOARD` weighs every way; the limits are in the board type's profile"
+
+
 # --- what an operator writes -------------------------------------------------------------------------------------
 
 

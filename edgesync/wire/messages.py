@@ -203,7 +203,7 @@ class Reported:
     the SHA-256 of each component as read from that slot, `confirmed` whether this slot has proved itself healthy.
     `version` and `rollout` are those of the desired state that it acts on; `done` and `total` count the blob bytes
     of that desired state. `missing` lists blobs that the broker did not give. `quarantine` lists digests that
-    failed here.
+    failed here. `plain`: its Python has no numpy, so that deltas take long; most boards have it and say nothing.
     """
 
     device: DeviceId
@@ -223,6 +223,7 @@ class Reported:
     traffic: Traffic = field(default_factory=Traffic)
     agent: str = ""
     time: int = 0
+    plain: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         value: dict[str, Any] = {
@@ -247,6 +248,8 @@ class Reported:
             value["missing"] = list(self.missing)
         if self.quarantine:
             value["quarantine"] = list(self.quarantine)
+        if self.plain:
+            value["plain"] = True
         return value
 
     @staticmethod
@@ -273,6 +276,7 @@ class Reported:
             Traffic.from_dict(fields.mapping(value, "traffic")),
             fields.text(value, "agent", 32, ""),
             fields.integer(value, "time", 0),
+            value.get("plain") is True,
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesync.cli import diff
+from edgesync.cli import client, diff
 from edgesync.control.scaffold import Setup, write
 
 
@@ -94,3 +94,22 @@ def test_an_invalid_side_is_named_with_its_problems(fleet: Path, capsys: pytest.
     said = capsys.readouterr().err
     assert "fleet.yaml:1: format: found '2'" in said
     assert said.endswith("nothing to compare: the working tree is not a valid fleet\n")
+
+
+def test_a_server_that_is_named_says_what_it_sends_for_each_change(
+    fleet: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    new = release_v2_to_canaries(fleet)
+    old = hashlib.sha256(b"firmware" * 1000).hexdigest()
+    made = [{"result": new, "base": old, "kind": "delta", "bytes": 2627}]
+    monkeypatch.setattr(client.Client, "get", lambda _self, _target: {"blobs": made})
+    assert run(fleet, "--socket", "/none") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[-1] == "BY"
+    assert lines[1].endswith("delta, 2,627 bytes")
+    made.append({"result": new, "base": None, "kind": "full", "bytes": 99})  # type: ignore[dict-item]
+    assert run(fleet, "--socket", "/none", "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["way"] == {"kind": "full", "bytes": 99}
+    made.clear()
+    assert run(fleet, "--socket", "/none") == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("not made yet")

@@ -64,6 +64,7 @@ def status(**other: Any) -> dict[str, Any]:
         "broker": {"connected": True, "reason": ""},
         "rollout": rollout,
         "builds": [],
+        "ahead": [],
         "quarantine": [],
         "refused": [],
         "boards": [board, failed],
@@ -96,6 +97,11 @@ def test_the_head_tells_revision_rollout_waves_and_every_trouble() -> None:
             problem="FleetInvalid: fleet.yaml:3: found x",
             broker={"connected": False, "reason": "127.0.0.1:1883: refused"},
             builds=[{"what": "delta a..b", "phase": "diff", "done": 1, "total": 4}],
+            ahead=[
+                {"what": "delta a..c", "boards": 2, "bytes": 262697, "error": None},
+                {"what": "delta b..c", "boards": 1, "bytes": None, "error": None},
+                {"what": "delta d..c", "boards": 1, "bytes": None, "error": {"name": "BuildFailed", "detail": "no"}},
+            ],
             refused=[{"device": "demo.b02", "name": "ForgedMessage", "detail": "not signed", "time": 1.0, "count": 3}],
         )
     )
@@ -106,6 +112,9 @@ def test_the_head_tells_revision_rollout_waves_and_every_trouble() -> None:
         "broker: 127.0.0.1:1883: refused",
         "FleetInvalid: fleet.yaml:3: found x",
         "making delta a..b: diff 25%",
+        "ahead for 2 waiting boards: delta a..c, 262,697 bytes",
+        "ahead for 1 waiting board: delta b..c, not made yet",
+        "ahead for 1 waiting board: delta d..c, BuildFailed: no",
         "refused 3 of demo.b02: ForgedMessage: not signed",
     ):
         assert part in text
@@ -123,3 +132,35 @@ def test_json_is_the_server_s_answer(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(client.Client, "get", lambda _self, _target: status())
     assert main.main(["status", "--socket", "/none", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == status()
+
+
+def way(kind: str, **other: Any) -> dict[str, Any]:
+    base = "ab" * 32 if kind == "delta" else None
+    given = {"component": "root", "kind": kind, "base": base, "bytes": None, "seconds": 1.2, "chosen": False}
+    return {**given, "against": "", **other}
+
+
+def test_one_board_shows_each_way_its_bytes_and_why_not_the_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = {**status()["boards"][0], "ways": [way("delta", bytes=262697, chosen=True), way("full", against="larger")]}
+    asked: list[str] = []
+    monkeypatch.setattr(client.Client, "get", lambda _self, target: asked.append(target) or board)
+    assert main.main(["status", "demo.b01", "--socket", "/none"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == "demo.b01 acting, fetching release v2"
+    assert "root delta from abababababab 262,697 1 s chosen" in lines
+    assert "root full not made 1 s no: larger" in lines
+    board = {**board, "ways": [], "total": 0, "error": {"name": "BootFailed", "detail": ""}}
+    assert main.main(["status", "demo.b01", "--socket", "/none"]) == 0
+    shown = capsys.readouterr().out
+    assert "it holds what it shall run" in shown
+    assert "BootFailed" in shown
+    assert main.main(["status", "demo.b01", "--socket", "/none", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == board
+    assert asked == ["/v1/boards/demo.b01"] * 3
+
+
+def test_a_board_s_name_that_is_none_is_refused_before_anyone_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["status", "../b", "--socket", "/none"]) == 1
+    assert "../b" in capsys.readouterr().err

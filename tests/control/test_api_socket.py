@@ -34,6 +34,9 @@ class Fake:
             raise NotReachableError("no such board")
         return {"device": device}
 
+    def blobs(self) -> list[dict[str, Any]]:
+        return [{"bytes": 7}]
+
     async def history(self, device: str | None, limit: int) -> list[dict[str, Any]]:
         if device == "broken":
             raise StorageError("disk")
@@ -82,6 +85,7 @@ def test_every_question_reaches_the_service_and_comes_back(tmp_path: Path) -> No
         assert client.get("/v1/status") == {"fleet": "demo"}
         assert client.get("/v1/boards/demo.b1") == {"device": "demo.b1"}
         assert client.get("/v1/history?n=7&board=demo.b1") == {"entries": [{"device": "demo.b1", "limit": 7}]}
+        assert client.get("/v1/blobs") == {"blobs": [{"bytes": 7}]}
         client.post("/v1/pause")
         client.post("/v1/resume")
         client.post("/v1/abort", reason="smoke")

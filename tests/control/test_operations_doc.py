@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgesync.cli import commands
 from edgesync.control.fleet import FleetView, Refusal
-from edgesync.control.planner import BlobKey
-from edgesync.control.standing import Standing, State, Status
-from edgesync.control.types import Image, Wanted
-from edgesync.control.view import detail, overview
-from edgesync.wire.ids import DeviceId, digest_of
+from edgesync.control.planner import BlobKey, Built
+from edgesync.control.standing import Spec, Standing, State, Status
+from edgesync.control.types import Fleet, Image, Wanted
+from edgesync.control.view import blobs, detail, overview
+from edgesync.wire.ids import BlobId, DeviceId, digest_of
+from edgesync.wire.messages import Phase, Reported
 
 TEXT = (Path(__file__).parents[2] / "docs/operations.md").read_text()
 WORDS = set(re.findall(r"`([^`]+)`", TEXT))
@@ -33,7 +35,17 @@ def test_every_member_of_the_json_is_described() -> None:
     health = {"fleet": "demo", "problem": "", "broker": {}, "publisher": {}}
     making = {BlobKey(digest_of(b"x")): ("compress", 1, 2)}
     status = overview(State(boards={DEVICE: board}), view, making, health, 1.0)
-    members = names(status) | names(status["rollout"]) | set(detail(board, view, []))
+    old, new = digest_of(b"old"), digest_of(b"x")
+    reported = Reported(DEVICE, 1, "boot", "a", confirmed=True, images={"root": old}, phase=Phase.IDLE)
+    waiting = replace(board, reported=reported)
+    fleet = Fleet("demo", "", {}, (), {}, ())
+    spec = Spec(fleet, {DEVICE: board.wanted}, {old: 1000, new: 1000})
+    state = State(
+        spec, phase="running", boards={DEVICE: waiting}, blobs={BlobKey(new, old): Built(BlobId("0" * 32), 9)}
+    )
+    deep = overview(state, view, making, health, 1.0)
+    members = names(status) | names(status["rollout"]) | names(deep) | names(detail(state, waiting, view, []))
+    members |= {name for blob in blobs(state) for name in blob}
     assert members <= WORDS, members - WORDS
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesync.control.planner import BlobKey, Built, Plan, Stock, Unbuildable, plan
+from edgesync.control.means import Means
+from edgesync.control.planner import BlobKey, Built, Plan, Stock, Unbuildable, plan, weigh
 from edgesync.control.types import FailurePolicy, Image
 from edgesync.wire.ids import BlobId, Digest, digest_of
 from edgesync.wire.messages import ErrorReport
@@ -26,10 +27,12 @@ def one(
     blobs: dict[BlobKey, Built | Unbuildable],
     policy: FailurePolicy | None = None,
     failed: ErrorReport | None = None,
+    *,
     url: str = "",
+    means: Means | None = None,
 ) -> Plan:
     stock = Stock(SIZES, blobs, policy or FailurePolicy(), url)
-    return plan({"root": IMAGE}, {"root": held} if held else {}, stock, failed)
+    return plan({"root": IMAGE}, {"root": held} if held else {}, stock, means or Means(), failed)
 
 
 def test_a_board_that_holds_the_image_needs_no_source() -> None:
@@ -82,6 +85,16 @@ def test_a_blob_that_could_not_be_made_is_told_in_its_own_words() -> None:
 
 COMPONENTS = ("boot", "dtb", "root")
 DIGESTS = [digest_of(bytes([n])) for n in range(5)]
+POLICIES = st.sampled_from([FailurePolicy("wait"), FailurePolicy("fail"), FailurePolicy("full", 500)])
+MADE = st.integers(1, 2000).map(built) | st.just(Unbuildable(ErrorReport("BuildFailed", "no memory")))
+MEANS = st.builds(
+    Means,
+    st.sampled_from([32 << 20, 64 << 20]),
+    st.sampled_from([300, 1 << 30]),
+    st.sampled_from([0.00004, 0.001, 7200.0]),
+    st.just(1.0),
+    st.booleans(),
+)
 
 
 @given(
@@ -89,19 +102,20 @@ DIGESTS = [digest_of(bytes([n])) for n in range(5)]
     st.lists(st.sampled_from([*DIGESTS, STRANGE, None]), min_size=3, max_size=3),
     st.dictionaries(st.sampled_from([BlobKey(a, b) for a in DIGESTS for b in ["", *DIGESTS]]), st.integers(1, 2000)),
     st.sampled_from([None, BAD_BASE]),
-    st.sampled_from([FailurePolicy("wait"), FailurePolicy("fail"), FailurePolicy("full", 500)]),
+    st.tuples(POLICIES, MEANS),
 )
 def test_a_plan_is_whole_missing_or_refused_and_its_sources_fit_what_the_board_holds(
     wanted: list[Digest],
     held: list[Digest | None],
     lengths: dict[BlobKey, int],
     failed: ErrorReport | None,
-    policy: FailurePolicy,
+    rules: tuple[FailurePolicy, Means],
 ) -> None:
+    policy, means = rules
     images = {c: Image(c, c, "1", d, ()) for c, d in zip(COMPONENTS, wanted, strict=True)}
     holds = {c: d for c, d in zip(COMPONENTS, held, strict=True) if d}
     stock = Stock(dict.fromkeys(DIGESTS, 1000), {k: built(n) for k, n in lengths.items()}, policy)
-    result = plan(images, holds, stock, failed)
+    result = plan(images, holds, stock, means, failed)
     assert sum(map(bool, (result.targets, result.missing, result.refusal))) == 1
     assert not set(result.missing) & lengths.keys()
     assert not result.targets or [t.component for t in result.targets] == sorted(images)
@@ -113,6 +127,64 @@ def test_a_plan_is_whole_missing_or_refused_and_its_sources_fit_what_the_board_h
             assert target.source.base == holds[target.component]
         else:
             assert lengths[BlobKey(target.sha256)] == target.source.length
+        if target.source:
+            assert not means.obstacle(target.source.kind, target.length, target.source.length)
+
+
+@given(
+    st.sampled_from([OLD, STRANGE, None]),
+    st.dictionaries(st.sampled_from([DELTA, FULL]), MADE),
+    st.sampled_from([None, BAD_BASE]),
+    st.tuples(POLICIES, MEANS),
+)
+def test_nothing_speaks_against_the_way_that_is_taken_and_something_against_every_other(
+    held: Digest | None,
+    blobs: dict[BlobKey, Built | Unbuildable],
+    failed: ErrorReport | None,
+    rules: tuple[FailurePolicy, Means],
+) -> None:
+    policy, means = rules
+    choice = weigh(IMAGE, held, Stock(SIZES, blobs, policy), means, failed)
+    free = [way for way in choice.ways if not way.against]
+    if isinstance(choice.take, ErrorReport):
+        assert free == []
+        assert choice.take.name
+        return
+    (way,) = free
+    if isinstance(choice.take, BlobKey):
+        assert (way.key, way.length) == (choice.take, None)
+    else:
+        assert (way.key.kind, way.length) == (choice.take.kind, choice.take.length)
+        smaller = [other for other in choice.ways if other.length is not None and other.length < choice.take.length]
+        for other in smaller:  # the cheapest, unless that one does not work
+            assert (
+                failed
+                or isinstance(blobs[other.key], Unbuildable)
+                or means.obstacle(other.key.kind, SIZES[NEW], other.length)
+            )
+
+
+def test_a_delta_beyond_the_board_s_means_follows_the_policy_and_names_memory_or_time_or_disk() -> None:
+    blobs: dict[BlobKey, Built | Unbuildable] = {DELTA: built(10), FULL: built(400)}
+    for means, words in (
+        (Means(memory=16 << 20), "MiB of memory"),
+        (Means(seconds=0.0001, slowness=1000), "the board's limit is"),
+        (Means(seconds=0.0001, numpy=False), "without numpy"),
+        (Means(disk=9), "it has 10 bytes, the board has room for 9"),
+    ):
+        refusal = one(OLD, blobs, means=means).refusal
+        assert refusal is not None
+        assert refusal.name == "BeyondMeans"
+        assert words in refusal.detail
+    source = one(OLD, blobs, FailurePolicy("full", 400), means=Means(seconds=0.0001, numpy=False)).targets[0].source
+    assert source is not None
+    assert source.kind == "full"
+    both = one(OLD, blobs, FailurePolicy("full", 400), means=Means(memory=16 << 20)).refusal
+    assert both is not None
+    assert both.detail.count("MiB of memory") == 2
+    whole = one(None, blobs, means=Means(disk=399)).refusal
+    assert whole is not None
+    assert whole.name == "BeyondMeans"
 
 
 def test_boards_on_the_same_base_need_the_same_one_blob() -> None:

@@ -99,7 +99,7 @@ def test_a_canary_that_fails_keeps_the_rest_as_they_are_until_retry(tmp_path: Pa
     run(flow())
 
 
-def test_pause_offers_nothing_and_abort_holds_boards_in_mid_download(tmp_path: Path) -> None:
+def test_pause_makes_ahead_and_offers_nothing_and_abort_holds_boards_in_mid_download(tmp_path: Path) -> None:
     async def flow() -> None:
         one, two = serverlab.images(2)
         with open_broker(tmp_path / "broker") as broker:
@@ -112,7 +112,14 @@ def test_pause_offers_nothing_and_abort_holds_boards_in_mid_download(tmp_path: P
                 await asyncio.to_thread(client.post, "/v1/pause")
                 lab.release("v2", two)
                 await until(lambda: service.status()["rollout"]["subject"] == "Ship v2")
-                await asyncio.sleep(1)
+                await until(lambda: service.status()["ahead"][0]["bytes"])
+                (ahead,) = service.status()["ahead"]
+                assert (ahead["boards"], ahead["error"], service.status()["builds"]) == (3, None, [])
+                (blob,) = (await asyncio.to_thread(client.get, "/v1/blobs"))["blobs"]
+                delta, full = (await asyncio.to_thread(client.get, f"/v1/boards/{lab.devices[0]}"))["ways"]
+                assert (delta["chosen"], delta["bytes"], delta["base"]) == (True, blob["bytes"], blob["base"])
+                assert not full["chosen"]
+                assert service.status()["publisher"]["blobs_published"] == 0
                 assert {board.version for board in boards.played.values()} == {1}
                 await asyncio.to_thread(client.post, "/v1/resume")
                 await until(lambda: statuses(service) == {"acting": 3})

@@ -60,6 +60,7 @@ REPORTED = st.builds(
     st.builds(Traffic, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS),
     text(32),
     COUNTS,
+    st.booleans(),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),

@@ -1,0 +1,54 @@
+"""What boards can carry, and what each way to an image asks of them. Pure.
+
+The figures were measured on the machine of docs/delta-engine.md; `slowness` in a board's profile scales the times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+# Kind of blob, and whether numpy is there: bytes of resident memory of the apply worker, at most.
+_MEMORY = {
+    ("delta", True): 64 * MIB,
+    ("delta", False): 64 * MIB,
+    ("full", True): 64 * MIB,
+    ("full", False): 64 * MIB,
+}
+# The same: bytes of the image that are made in a second of CPU time, base and result hashed.
+_RATE = {("delta", True): 20e6, ("delta", False): 0.5e6, ("full", True): 50e6, ("full", False): 50e6}
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a board can carry. `memory`: bytes of resident memory of a worker; `disk`: bytes of a blob while it is
+    fetched; `seconds` of CPU time that making an image may take; `slowness`: how many times longer its core takes
+    than the machine on which the rates were measured; `numpy`: whether its Python has it.
+    """
+
+    memory: int = 64 * MIB
+    disk: int = 1 << 36
+    seconds: float = 7200.0
+    slowness: float = 1.0
+    numpy: bool = True
+
+    def seconds_for(self, kind: str, image: int) -> float:
+        """CPU seconds that it takes to make an image of so many bytes, at most."""
+        return image / _RATE[kind, self.numpy] * self.slowness
+
+    def obstacle(self, kind: str, image: int, blob: int | None) -> str:
+        """What a blob of this kind, for an image of `image` bytes, asks for and the board has not got; "" for nothing.
+
+        `blob` is its length in bytes, None while that is not known.
+        """
+        needed = _MEMORY[kind, self.numpy]
+        if needed > self.memory:
+            return f"it needs {needed // MIB} MiB of memory, the board has {self.memory // MIB} for it"
+        seconds = self.seconds_for(kind, image)
+        if seconds > self.seconds:
+            how = "" if self.numpy else " without numpy"
+            return f"it takes {seconds:.0f} s{how}, the board's limit is {self.seconds:.0f} s"
+        if blob is not None and blob > self.disk:
+            return f"it has {blob} bytes, the board has room for {self.disk}"
+        return ""
