@@ -34,12 +34,14 @@ Emit = Callable[[events.Event], None]
 
 
 class Downloader:
-    """`emit` takes the machine's events; `done` and `total` are bytes of the current blob."""
+    """Fetches blobs below the topic `root`. `emit` takes the decider's events; `done` and `total` are bytes of the
+    current blob.
+    """
 
     def __init__(
-        self, fleet: str, link: MqttLink, *, staging: Staging, ledger: Ledger, clock: Clock, emit: Emit
+        self, root: str, link: MqttLink, *, staging: Staging, ledger: Ledger, clock: Clock, emit: Emit
     ) -> None:
-        self._fleet, self._link, self._staging, self._ledger = fleet, link, staging, ledger
+        self._root, self._link, self._staging, self._ledger = root, link, staging, ledger
         self._clock, self._emit = clock, emit
         self._fetch: Fetch | None = None
         self._source: Source | None = None
@@ -109,7 +111,7 @@ class Downloader:
             self._emit(events.FetchFailed(source.blob, error))
             return
         self._fetch = Fetch(
-            self._fleet, source.blob, source.length, index=staged.index, leaves=staged.leaves, have=staged.have
+            self._root, source.blob, source.length, index=staged.index, leaves=staged.leaves, have=staged.have
         )
         self._counted, self._told = (0, 0, self._fetch.done), False
         log.info("fetch blob=%s bytes=%d have=%d", source.blob, source.length, self._fetch.done)

@@ -71,14 +71,15 @@ class _Piece:
 
 
 class Fetch:
-    """One blob of `length` bytes. `index`, `leaves` and `have` (piece numbers) are what an earlier life has kept.
+    """One blob of `length` bytes below the topic `root`. `index`, `leaves` and `have` (piece numbers) are what an
+    earlier life has kept.
 
     `arrived` counts the payload bytes of pieces, again or for nothing included; `metadata` those of index and leaves.
     """
 
     def __init__(
         self,
-        fleet: str,
+        root: str,
         blob: BlobId,
         length: int,
         *,
@@ -86,13 +87,14 @@ class Fetch:
         leaves: dict[int, bytes] | None = None,
         have: Iterable[int] = (),
     ) -> None:
-        self.fleet, self.blob, self.length = fleet, blob, length
+        self.root, self.blob, self.length = root, blob, length
         self.index = index
         self.leaves = dict(leaves or {})
         self.have = set(have)
         self.arrived = 0
         self.metadata = 0
         self._pieces = -(-length // layout.PIECE)
+        self._lone = length <= layout.LONE
         self._flight: dict[int, _Piece] = {}
         self._early: dict[int, bytes] = {}  # leaves that came before the index, by number
         self._asked_index: tuple[str, ...] = ()
@@ -145,7 +147,7 @@ class Fetch:
 
     def received(self, topic: Topic, payload: bytes, now: float) -> list[Action]:
         """One message on a topic of this blob."""
-        if topic.kind == "block":
+        if topic.kind == "block" or self._lone:
             self.arrived += len(payload)
         else:
             self.metadata += len(payload)
@@ -182,7 +184,10 @@ class Fetch:
 
     def take_index(self, index: bytes, leaves: Mapping[int, bytes], now: float) -> list[Action]:
         """Index and leaves that came another way (HTTP), all of them. Raises the error that says what is wrong."""
-        self.metadata += len(index) + sum(map(len, leaves.values()))
+        if self._lone:
+            self.arrived += len(index)
+        else:
+            self.metadata += len(index) + sum(map(len, leaves.values()))
         self._take_index(index)
         for number, leaf in leaves.items():
             self._take_leaf(number, leaf)
@@ -204,8 +209,8 @@ class Fetch:
         self._last_news = self._last_block = now
         if not self._kicked:
             self._kicked = True
-            self._over.append(topics.kick(self.fleet, self.blob))
-            return [Subscribe((topics.kick(self.fleet, self.blob),))]
+            self._over.append(topics.kick(self.root, self.blob))
+            return [Subscribe((topics.kick(self.root, self.blob),))]
         self._tries += 1
         return [*self._ask_again(now), *self._given_up()]
 
@@ -274,6 +279,9 @@ class Fetch:
         """Keep what is complete, and ask for what comes next."""
         actions: list[Action] = []
         index = self.index
+        if index and index.lone and 0 not in self.have:
+            self.have.add(0)
+            actions.append(KeepPiece(0, index.lone))
         for number in sorted(self._flight) if index else ():
             assert index is not None
             piece = self._flight[number]
@@ -284,7 +292,7 @@ class Fetch:
             at = number % layout.PIECES_PER_LEAF * layout.HASH
             if layout.short_hash(data) != leaf[at : at + layout.HASH]:
                 piece.blocks = {}
-                self._pauses.begin(topics.piece(self.fleet, self.blob, number), now)
+                self._pauses.begin(topics.piece(self.root, self.blob, number), now)
                 actions.append(Refused(BlobCorruptError(f"blob {self.blob}: piece {number} does not have its hash")))
                 continue
             del self._flight[number]
@@ -314,10 +322,10 @@ class Fetch:
     def _key(self, topic: Topic) -> str:
         match topic.kind:
             case "index":
-                return topics.index(self.fleet, self.blob)
+                return topics.index(self.root, self.blob)
             case "leaf":
-                return topics.leaf(self.fleet, self.blob, topic.piece)
-        return topics.piece(self.fleet, self.blob, topic.piece)
+                return topics.leaf(self.root, self.blob, topic.piece)
+        return topics.piece(self.root, self.blob, topic.piece)
 
     # --- asking -------------------------------------------------------------------------------------------------
 
@@ -335,7 +343,7 @@ class Fetch:
         self._over.extend(f for f in self._asked_index if f not in index_filters)
         self._asked_index = index_filters
         for number, piece in self._flight.items():
-            if not piece.filters and self._pauses.over(topics.piece(self.fleet, self.blob, number), now):
+            if not piece.filters and self._pauses.over(topics.piece(self.root, self.blob, number), now):
                 piece.filters = self._filters(number, piece)
                 wanted.extend(piece.filters)
         actions: list[Action] = [Subscribe(tuple(wanted))] if wanted else []
@@ -348,30 +356,32 @@ class Fetch:
         filters = [f for f in self._asked_index if self._pauses.over(f, now)]
         self._asked_index = tuple(f for f in self._asked_index if f not in filters)
         for number, piece in self._flight.items():
-            if self._pauses.over(topics.piece(self.fleet, self.blob, number), now):
+            if self._pauses.over(topics.piece(self.root, self.blob, number), now):
                 filters.extend(piece.filters)
                 piece.filters, piece.since = (), now
         actions: list[Action] = [Unsubscribe(tuple(filters))] if filters else []
         return [*actions, *self._ask(now)]
 
     def _next_piece(self) -> int | None:
+        if self._lone:
+            return None  # it comes in the place of its index
         while self._next < self._pieces and (self._next in self.have or self._next in self._flight):
             self._next += 1
         return self._next if self._next < self._pieces else None
 
     def _index_filters(self) -> tuple[str, ...]:
-        filters = [] if self.index else [topics.index(self.fleet, self.blob)]
+        filters = [] if self.index else [topics.index(self.root, self.blob)]
         needed = sorted({number // layout.PIECES_PER_LEAF for number in self._flight})
-        filters.extend(topics.leaf(self.fleet, self.blob, n) for n in needed if n not in self.leaves)
+        filters.extend(topics.leaf(self.root, self.blob, n) for n in needed if n not in self.leaves)
         return tuple(filters)
 
     def _filters(self, number: int, piece: _Piece) -> tuple[str, ...]:
         if not piece.blocks:
-            return (topics.piece(self.fleet, self.blob, number),)
+            return (topics.piece(self.root, self.blob, number),)
         if self.index is None:
             return ()  # which blocks are still to come is known with the index, and asking for all would pay twice
         return tuple(
-            topics.block(self.fleet, self.blob, number, block)
+            topics.block(self.root, self.blob, number, block)
             for block in range(self.index.blocks_of(number))
             if block not in piece.blocks
         )

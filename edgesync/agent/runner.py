@@ -85,7 +85,12 @@ class AgentService:
         staging = Staging(config.state)
         self._staging = staging
         self._downloader = Downloader(
-            self._fleet, self._link, staging=staging, ledger=self._ledger, clock=self._clock, emit=self._emit
+            topics.firmware(self._fleet),
+            self._link,
+            staging=staging,
+            ledger=self._ledger,
+            clock=self._clock,
+            emit=self._emit,
         )
         self._applier = Applier(backend, staging, self._emit)
         self._reporter = Reporter(self._link, config.report_key, self._compose, self._reported)
@@ -258,7 +263,7 @@ class AgentService:
         except EdgesyncError as error:
             self._refuse(error)
             return
-        if topic.blob:
+        if topic.blob and topic.device is None:
             self._downloader.received(topic, payload)
         elif topic.kind == "desired" and topic.device == self._config.device:
             self._ledger.add(metadata=len(payload))

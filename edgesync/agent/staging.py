@@ -97,6 +97,8 @@ class Staging:
         if index.length != length:
             return Staged()
         have = []
+        if index.lone and _has(fd, 0, length, layout.short_hash(index.lone)):
+            have.append(0)
         for number, leaf in leaves.items():
             first = number * layout.PIECES_PER_LEAF
             for piece, expected in enumerate(layout.parse_leaf(index, number, leaf), first):

@@ -120,9 +120,10 @@ user {server}
 topic readwrite {top}/#
 topic read $SYS/#
 
-# Boards: read what is meant for them and all firmware, write what they say of themselves. Nothing else.
+# Boards: read what is meant for them, their config and all firmware, write what they say of themselves. Nothing else.
 # mosquitto warns of the pattern without %u; a plain topic line would be for clients without a name.
 pattern read {top}/d/%u/desired
+pattern read {top}/d/%u/c/#
 pattern read {top}/b/#
 pattern write {top}/d/%u/reported
 pattern write {top}/d/%u/up

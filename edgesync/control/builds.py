@@ -108,6 +108,8 @@ class Builds:
         """The same, and every piece read and compared with its hash."""
         files = self.open(blob)
         hashes = [h for number, leaf in enumerate(files.leaves) for h in parse_leaf(files.index, number, leaf)]
+        if files.index.lone and files.path.read_bytes() != files.index.lone:
+            raise BlobCorruptError(f"{files.path}: is not what its index file holds; it is made again")
         for number, expected in enumerate(hashes):
             if short_hash(files.piece(number)) != expected:
                 raise BlobCorruptError(f"{files.path}: piece {number} does not have its hash; it is made again")

@@ -77,6 +77,7 @@ class Publisher:
         on_lost: Callable[[BlobId, EdgesyncError], None],
         patience: Patience | None = None,
     ) -> None:
+        self._root = topics.firmware(fleet)
         self._link, self._fleet, self._builds, self._clock, self._on_lost = link, fleet, builds, clock, on_lost
         self._patience = patience or Patience()
         self._desired: dict[DeviceId, bytes] = {}
@@ -149,7 +150,7 @@ class Publisher:
         if self._audited:
             return
         self._last_heard = self._clock.monotonic()
-        if topic.kind == "index" and topic.blob and payload:
+        if topic.kind == "index" and topic.blob and payload and topic.device is None:
             self._held.blobs[topic.blob] = payload
         elif topic.kind == "desired" and topic.device and payload:
             self._held.desired[topic.device] = payload
@@ -182,7 +183,7 @@ class Publisher:
     async def _audit(self) -> None:
         """Learn what the broker holds. It cannot say that it has told all, so silence has to do."""
         self._held = _Held()
-        filters = topics.all_indexes(self._fleet), topics.all_boards(self._fleet, "desired")
+        filters = *topics.all_indexes(self._fleet), topics.all_boards(self._fleet, "desired")
         self._link.subscribe(*filters, qos=1)
         start = self._last_heard = self._clock.monotonic()
         while (now := self._clock.monotonic()) - self._last_heard < self._patience.quiet:
@@ -233,9 +234,9 @@ class Publisher:
             self._lost.add(blob)
             self._on_lost(blob, error)
             return
-        await self._send(_blocks(self._fleet, files))
-        await self._send((topics.leaf(self._fleet, blob, n), leaf) for n, leaf in enumerate(files.leaves))
-        await self._send(iter([(topics.index(self._fleet, blob), files.index.encode())]))
+        await self._send(_blocks(self._root, files))
+        await self._send((topics.leaf(self._root, blob, n), leaf) for n, leaf in enumerate(files.leaves))
+        await self._send(iter([(topics.index(self._root, blob), files.index.encode())]))
         self._held.blobs[blob] = files.index.encode()
         self._published_at[blob] = self._clock.monotonic()
         self._doomed.pop(blob, None)
@@ -259,13 +260,13 @@ class Publisher:
                 await self._withdraw(blob, payload)
 
     async def _withdraw(self, blob: BlobId, payload: bytes) -> None:
-        await self._send(iter([(topics.index(self._fleet, blob), b"")]))
+        await self._send(iter([(topics.index(self._root, blob), b"")]))
         try:
             index = parse_index(blob, payload)
         except EdgesyncError as error:
             log.warning("withdrew the index of a foreign blob; its blocks cannot be known: %s", error)
         else:
-            await self._send((topic, b"") for topic in _topics(self._fleet, blob, index))
+            await self._send((topic, b"") for topic in _topics(self._root, blob, index))
         self._held.blobs.pop(blob, None)
         self._doomed.pop(blob, None)
         log.info("withdrew blob=%s", blob)
@@ -311,15 +312,15 @@ async def _settle(pending: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
     return rest
 
 
-def _blocks(fleet: str, files: BlobFiles) -> Iterator[Message]:
+def _blocks(root: str, files: BlobFiles) -> Iterator[Message]:
     for number in range(files.index.pieces):
         for block, data in enumerate(split(files.index, number, files.piece(number))):
-            yield topics.block(fleet, files.blob, number, block), data
+            yield topics.block(root, files.blob, number, block), data
 
 
-def _topics(fleet: str, blob: BlobId, index: BlobIndex) -> Iterator[str]:
+def _topics(root: str, blob: BlobId, index: BlobIndex) -> Iterator[str]:
     for leaf in range(len(index.leaves)):
-        yield topics.leaf(fleet, blob, leaf)
+        yield topics.leaf(root, blob, leaf)
     for number in range(index.pieces):
         for block in range(index.blocks_of(number)):
-            yield topics.block(fleet, blob, number, block)
+            yield topics.block(root, blob, number, block)

@@ -11,6 +11,7 @@ completes it comes with the roles of its own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -23,7 +24,7 @@ from edgesync.trust.keys import key_from_hex
 from edgesync.wire import codec, fields
 from edgesync.wire.errors import ConfigError, ForgedMessageError, MalformedMessageError, StaleMessageError
 from edgesync.wire.ids import DeviceId
-from edgesync.wire.messages import Desired, Target
+from edgesync.wire.messages import ConfigTarget, Desired, Target
 
 ROOT_LIMIT = 64 * 1024
 """Bytes of a root file."""
@@ -31,6 +32,8 @@ SPEC_VERSION = "1.0"
 """As short as TUF allows: it travels with every message."""
 MEMBER = "edgesync"
 """The member of the signed Targets that holds what TUF has no field for."""
+CONFIG = "config/bundle"
+"""The target that is the board's config. No component can have a slash in its name."""
 
 
 def create_root(director_public_hex: str, root_signer: CryptoSigner, expires: int) -> bytes:
@@ -54,8 +57,10 @@ def sign_desired(desired: Desired, signer: CryptoSigner, expires: int) -> bytes:
     if desired.version < 1:
         raise MalformedMessageError(f"desired of {desired.device}: found version {desired.version}, expected 1 or more")
     value = desired.to_dict()
-    own = {key: value[key] for key in ("device", "revision", "rollout", "release", "hold", "retry")}
+    own = {key: part for key, part in value.items() if key not in ("version", "targets", "config")}
     files = {target.component: _file_of(target) for target in desired.targets}
+    if desired.config:
+        files[CONFIG] = _config_file_of(desired.config)
     metadata = Metadata(
         Targets(desired.version, SPEC_VERSION, _utc(expires), files, unrecognized_fields={MEMBER: own}),
     )
@@ -134,12 +139,25 @@ def _file_of(target: Target) -> TargetFile:
     return TargetFile(target.length, {"sha256": target.sha256}, target.component, {"custom": custom})
 
 
+def _config_file_of(config: ConfigTarget) -> TargetFile:
+    value = config.to_dict()
+    custom = {key: part for key, part in value.items() if key not in ("sha256", "length")}
+    return TargetFile(config.length, {"sha256": config.sha256}, CONFIG, {"custom": custom} if custom else {})
+
+
 def _desired_of(signed: Targets) -> Desired:
     own = fields.mapping(signed.unrecognized_fields, MEMBER)
-    targets = [_target_of(file) for _, file in sorted(signed.targets.items())]
-    return Desired.from_dict({**own, "version": signed.version, "targets": targets})
+    files = dict(signed.targets)
+    config = files.pop(CONFIG, None)
+    value = {**own, "version": signed.version, "targets": [_target_of(file) for _, file in sorted(files.items())]}
+    if config:
+        value["config"] = {**_custom(config), "length": config.length, "sha256": config.hashes.get("sha256")}
+    return Desired.from_dict(value)
 
 
 def _target_of(file: TargetFile) -> dict[str, Any]:
-    custom = fields.mapping(file.unrecognized_fields, "custom")
-    return {**custom, "component": file.path, "length": file.length, "sha256": file.hashes.get("sha256")}
+    return {**_custom(file), "component": file.path, "length": file.length, "sha256": file.hashes.get("sha256")}
+
+
+def _custom(file: TargetFile) -> Mapping[str, Any]:
+    return fields.mapping(file.unrecognized_fields, "custom")

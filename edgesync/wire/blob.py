@@ -6,8 +6,11 @@ MQTT message. Two pieces in flight are 32 KiB: more, and mosquitto can stall in 
     index  = "esb1"  length u64  piece u32  block u32  leaves u32  then 16 bytes a leaf    (little-endian)
     leaf   = 16 bytes a piece, at most 512 of them
 
+A blob of at most 8 KiB is *lone*: it has no index, and its bytes stand in the index's place. One message and one round
+trip bring it, which is what the delta of a changed line of config is worth.
+
 Hashes are the first 16 bytes of SHA-256. The blob's id is the hash of its index, so whoever trusts the id trusts,
-through index and leaf, every piece on its own.
+through index and leaf, every piece on its own. That of a lone blob is the hash of its bytes.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from edgesync.wire.ids import BlobId
 PIECE = 16 * 1024
 BLOCK = 8 * 1024
 BLOCK_MIN = 512
+LONE = BLOCK
+"""Bytes of the longest blob that has no index."""
 HASH = 16
 LEAF_LIMIT = 8 * 1024
 PIECES_PER_LEAF = LEAF_LIMIT // HASH
@@ -32,25 +37,31 @@ LENGTH_LIMIT = (INDEX_LIMIT - 24) // HASH * PIECES_PER_LEAF * PIECE
 
 _HEAD = struct.Struct("<4sQIII")
 _MAGIC = b"esb1"
+_FAMILY = _MAGIC[:3]
+"""What indexes of all versions begin with, and no lone blob does."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlobIndex:
-    """Sizes of a blob in bytes, and the hash of each leaf of its index."""
+    """Sizes of a blob in bytes, and the hash of each leaf of its index; or the bytes of a lone blob, which has no
+    pieces that are messages of their own.
+    """
 
     length: int
     piece: int
     block: int
     leaves: tuple[bytes, ...]
+    lone: bytes = b""
 
     @property
     def pieces(self) -> int:
-        return -(-self.length // self.piece)
+        return 0 if self.lone else -(-self.length // self.piece)
 
     @property
     def blocks(self) -> int:
         """Messages that carry the bytes, without index and leaves."""
-        return (self.pieces - 1) * (self.piece // self.block) + self.blocks_of(self.pieces - 1)
+        last = self.pieces - 1
+        return last * (self.piece // self.block) + self.blocks_of(last) if self.pieces else 0
 
     def piece_length(self, number: int) -> int:
         """Bytes of one piece: all are equal but the last."""
@@ -67,6 +78,9 @@ class BlobIndex:
         return HASH * min(PIECES_PER_LEAF, self.pieces - number * PIECES_PER_LEAF)
 
     def encode(self) -> bytes:
+        """The payload of the topic `index`."""
+        if self.lone:
+            return self.lone
         return _HEAD.pack(_MAGIC, self.length, self.piece, self.block, len(self.leaves)) + b"".join(self.leaves)
 
     @property
@@ -83,32 +97,43 @@ def build(pieces: Iterable[bytes], length: int, block: int = BLOCK) -> tuple[Blo
     """Index and leaves of a blob of `length` bytes, from its pieces in order (read once, never all in memory)."""
     if not 0 < length <= LENGTH_LIMIT:
         raise MalformedMessageError(f"a blob has 1 to {LENGTH_LIMIT} bytes, not {length}")
+    if length <= LONE:
+        return lone(b"".join(pieces)), []
     hashes = [short_hash(data) for data in pieces]
     leaves = [b"".join(hashes[at : at + PIECES_PER_LEAF]) for at in range(0, len(hashes), PIECES_PER_LEAF)]
     return BlobIndex(length, PIECE, block, tuple(short_hash(leaf) for leaf in leaves)), leaves
 
 
+def lone(data: bytes) -> BlobIndex:
+    """What stands in the place of an index for a blob of 1 to `LONE` bytes."""
+    if not 0 < len(data) <= LONE or data.startswith(_FAMILY):
+        raise MalformedMessageError(f"a lone blob has 1 to {LONE} bytes and does not begin as an index: {data[:4]!r}")
+    return BlobIndex(len(data), PIECE, BLOCK, (), data)
+
+
 def index_size(data: bytes) -> int:
     """Bytes that an index takes at the beginning of `data`, by its own count of leaves; checked by `parse_index`."""
-    if len(data) < _HEAD.size:
+    if len(data) < _HEAD.size or not data.startswith(_MAGIC):
         return len(data)
     return min(INDEX_LIMIT, _HEAD.size + HASH * int(_HEAD.unpack_from(data)[4]))
 
 
 def parse_index(blob: BlobId, data: bytes) -> BlobIndex:
-    """The index of `blob`.
+    """The index of `blob`, or the lone blob itself.
 
-    Raises BlobCorruptError if the bytes are not those that the id names, UnknownFormatError for another version,
-    MalformedMessageError for sizes that contradict one another.
+    Raises BlobCorruptError if the bytes are not those that the id names, UnknownFormatError for an index of another
+    version, MalformedMessageError for sizes that contradict one another.
     """
     if len(data) > INDEX_LIMIT or short_hash(data).hex() != blob:
         raise BlobCorruptError(f"index of blob {blob}: {len(data)} bytes that do not have its hash")
-    if data[:4] != _MAGIC or len(data) < _HEAD.size:
+    if not data.startswith(_FAMILY):
+        return lone(data)
+    if not data.startswith(_MAGIC) or len(data) < _HEAD.size:
         raise UnknownFormatError(f"index of blob {blob} begins with {data[:4]!r}, expected {_MAGIC!r}")
     _, length, piece, block, count = _HEAD.unpack_from(data)
     rest = data[_HEAD.size :]
     if (
-        not 0 < length <= LENGTH_LIMIT
+        not LONE < length <= LENGTH_LIMIT
         or piece != PIECE
         or not BLOCK_MIN <= block <= piece
         or piece % block

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
-from edgesync.wire import fields
+from edgesync.wire import fields, versions
+from edgesync.wire.bundle import BUNDLE_LIMIT
 from edgesync.wire.errors import DETAIL_LIMIT, EdgesyncError, MalformedMessageError
 from edgesync.wire.ids import BlobId, DeviceId, Digest, parse_blob, parse_device, parse_digest
 
@@ -28,6 +29,17 @@ class Phase(str, Enum):
     ACTIVATING = "activating"  # everything is verified; the reboot into the new slot is asked for
     CONFIRMING = "confirming"  # booted from the new slot, not yet healthy
     WAITING = "waiting"  # stopped by something that time may heal; `error` says what
+    FAILED = "failed"  # stopped by something that needs another desired state; `error` says what
+
+
+class ConfigPhase(str, Enum):
+    """Where a board stands with its config, in its own words."""
+
+    IDLE = "idle"  # nothing is wanted, or what is wanted is in force and has proved itself
+    WAITING = "waiting"  # for firmware that it requires, or for something that time may heal; `error` says what
+    FETCHING = "fetching"
+    APPLYING = "applying"  # the tree is built, checked and switched to
+    PROBING = "probing"  # in force, not yet proved
     FAILED = "failed"  # stopped by something that needs another desired state; `error` says what
 
 
@@ -106,12 +118,76 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigTarget:
+    """The wanted config: the SHA-256 and length (bytes) of its bundle, and the firmware that it `requires`
+    (`wire.versions`, "" for any).
+
+    `source` is None where the server knows that the board has it in force; its blob lies below the board's own root,
+    and the base of a delta is the bundle that is in force.
+    """
+
+    sha256: Digest
+    length: int
+    requires: str = ""
+    source: Source | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        value: dict[str, Any] = {"sha256": self.sha256, "length": self.length}
+        if self.requires:
+            value["requires"] = self.requires
+        if self.source:
+            value["source"] = self.source.to_dict()
+        return value
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> ConfigTarget:
+        requires = fields.text(value, "requires", versions.LIMIT, "")
+        if requires:
+            versions.parse(requires)
+        length = fields.integer(value, "length")
+        if length > BUNDLE_LIMIT:
+            raise MalformedMessageError(f"field 'length': a bundle of {length} bytes, at most {BUNDLE_LIMIT}")
+        source = Source.from_dict(fields.mapping(value, "source")) if "source" in value else None
+        return ConfigTarget(parse_digest(value.get("sha256")), length, requires, source)
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How a board shall behave on its link. 0 is no limit, or not at all.
+
+    `budget`: bytes a calendar month, both ways, all overhead included. `check_in`: seconds between two connections of
+    a board that does not stay connected. `rate`: bytes a second that updates may take; `share`: percent of the link
+    that they may take. `defer`: seconds for which inhibitors may put an update off.
+    """
+
+    budget: int = 0
+    check_in: int = 0
+    rate: int = 0
+    share: int = 100
+    defer: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """Only what is not as usual: it travels with every desired state."""
+        usual = Manners()
+        return {n: getattr(self, n) for n in Manners.__slots__ if getattr(self, n) != getattr(usual, n)}
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> Manners:
+        usual = Manners()
+        manners = Manners(**{n: fields.integer(value, n, getattr(usual, n)) for n in Manners.__slots__})
+        if not 1 <= manners.share <= 100:
+            raise MalformedMessageError(f"field 'share': found {manners.share}, expected 1 to 100 (percent)")
+        return manners
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """What one board shall run.
 
     `version` grows with every message to this board. `revision` is the git commit, `rollout` the id of the change that
-    the board takes part in. A `hold` (the reason, as text) has no targets: stay as you are, stop between pieces.
-    `retry` grows when an operator lifts the board's quarantine.
+    the board takes part in. Without `config` the board's config is left as it is. A `hold` (the reason, as text) has
+    neither targets nor config: stay as you are, stop between pieces. `retry` grows when an operator lifts the board's
+    quarantine.
     """
 
     device: DeviceId
@@ -122,9 +198,11 @@ class Desired:
     targets: tuple[Target, ...] = ()
     hold: str = ""
     retry: int = 0
+    config: ConfigTarget | None = None
+    manners: Manners = field(default_factory=Manners)
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        value: dict[str, Any] = {
             "device": self.device,
             "version": self.version,
             "revision": self.revision,
@@ -134,6 +212,11 @@ class Desired:
             "hold": self.hold,
             "retry": self.retry,
         }
+        if self.config:
+            value["config"] = self.config.to_dict()
+        if manners := self.manners.to_dict():
+            value["manners"] = manners
+        return value
 
     @staticmethod
     def from_dict(value: Mapping[str, Any]) -> Desired:
@@ -141,8 +224,11 @@ class Desired:
         if len({t.component for t in targets}) != len(targets):
             raise MalformedMessageError("field 'targets': a component stands twice")
         hold = fields.text(value, "hold", default="")
-        if bool(hold) == bool(targets):
-            raise MalformedMessageError("field 'targets': a desired state has targets or a hold, not both or neither")
+        config = ConfigTarget.from_dict(fields.mapping(value, "config")) if "config" in value else None
+        if bool(hold) == bool(targets or config):
+            raise MalformedMessageError(
+                "field 'targets': a desired state has targets and config, one of them, or a hold, and nothing else"
+            )
         return Desired(
             parse_device(fields.text(value, "device")),
             fields.integer(value, "version"),
@@ -152,6 +238,8 @@ class Desired:
             targets,
             hold,
             fields.integer(value, "retry", 0),
+            config,
+            Manners.from_dict(fields.mapping(value, "manners")),
         )
 
 
@@ -196,6 +284,37 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigReport:
+    """A board's config as it is in force: the digest of the bundle whose files were read back from the tree, "" for
+    none; where it stands; files that someone changed by hand and that were left so (`drift`).
+    """
+
+    sha256: Digest | Literal[""] = ""
+    phase: ConfigPhase = ConfigPhase.IDLE
+    error: ErrorReport | None = None
+    drift: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        value: dict[str, Any] = {"phase": self.phase.value}
+        if self.sha256:
+            value["sha256"] = self.sha256
+        if self.error:
+            value["error"] = self.error.to_dict()
+        if self.drift:
+            value["drift"] = self.drift
+        return value
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> ConfigReport:
+        return ConfigReport(
+            parse_digest(value["sha256"]) if "sha256" in value else "",
+            _phase(ConfigPhase, value),
+            ErrorReport.from_dict(fields.mapping(value, "error")) if "error" in value else None,
+            fields.integer(value, "drift", 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Reported:
     """What one board says of itself, with the evidence.
 
@@ -203,7 +322,9 @@ class Reported:
     the SHA-256 of each component as read from that slot, `confirmed` whether this slot has proved itself healthy.
     `version` and `rollout` are those of the desired state that it acts on; `done` and `total` count the blob bytes
     of that desired state. `missing` lists blobs that the broker did not give. `quarantine` lists digests that
-    failed here. `plain`: its Python has no numpy, so that deltas take long; most boards have it and say nothing.
+    failed here, of images and of config. `plain`: its Python has no numpy, so that deltas take long; most boards have
+    it and say nothing. `config` is None on a board that was never sent any. `month` counts the bytes of the calendar
+    month, both ways, all overhead included.
     """
 
     device: DeviceId
@@ -224,6 +345,8 @@ class Reported:
     agent: str = ""
     time: int = 0
     plain: bool = False
+    config: ConfigReport | None = None
+    month: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         value: dict[str, Any] = {
@@ -250,13 +373,14 @@ class Reported:
             value["quarantine"] = list(self.quarantine)
         if self.plain:
             value["plain"] = True
+        if self.config:
+            value["config"] = self.config.to_dict()
+        if self.month:
+            value["month"] = self.month
         return value
 
     @staticmethod
     def from_dict(value: Mapping[str, Any]) -> Reported:
-        phase = fields.text(value, "phase", 20)
-        if phase not in {p.value for p in Phase}:
-            raise MalformedMessageError(f"field 'phase': found {phase!r}, expected one of {[p.value for p in Phase]}")
         images = fields.mapping(value, "images", COMPONENT_LIMIT)
         return Reported(
             parse_device(fields.text(value, "device")),
@@ -265,7 +389,7 @@ class Reported:
             fields.text(value, "slot", 16),
             value.get("confirmed") is True,
             {str(k)[:32]: parse_digest(v) for k, v in images.items()},
-            Phase(phase),
+            _phase(Phase, value),
             fields.integer(value, "version", 0),
             fields.text(value, "rollout", 64, ""),
             fields.integer(value, "done", 0),
@@ -277,7 +401,19 @@ class Reported:
             fields.text(value, "agent", 32, ""),
             fields.integer(value, "time", 0),
             value.get("plain") is True,
+            ConfigReport.from_dict(fields.mapping(value, "config")) if "config" in value else None,
+            fields.integer(value, "month", 0),
         )
+
+
+_P = TypeVar("_P", Phase, ConfigPhase)
+
+
+def _phase(kind: type[_P], value: Mapping[str, Any]) -> _P:
+    found, known = fields.text(value, "phase", 20), [phase.value for phase in kind]
+    if found not in known:
+        raise MalformedMessageError(f"field 'phase': found {found!r}, expected one of {known}")
+    return kind(found)
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -3,9 +3,11 @@
 es1/<fleet>/d/<device>/desired     QoS 1, retained   server > board   signed
 es1/<fleet>/d/<device>/reported    QoS 1, retained   board > server   signed
 es1/<fleet>/d/<device>/up          QoS 1, retained   board's last will: presence only, never evidence
-es1/<fleet>/b/<blob>/index         retained          server > all     sizes and the hashes of the leaves
-es1/<fleet>/b/<blob>/index/<leaf>  retained          a hash for each piece
-es1/<fleet>/b/<blob>/<piece>/<block>   retained      the bytes
+<root>/<blob>/index                retained          server > boards  sizes and the hashes of the leaves
+<root>/<blob>/index/<leaf>         retained          a hash for each piece
+<root>/<blob>/<piece>/<block>      retained          the bytes
+
+<root> is es1/<fleet>/b for firmware, which every board may read, and es1/<fleet>/d/<device>/c for one board's config.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ Kind = Literal["desired", "reported", "up", "index", "leaf", "block"]
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What a topic says: `device` is set for board topics; `blob`, `piece` (or leaf number), `block` for blobs."""
+    """What a topic says: `device` is set for board topics; `blob`, `piece` (or leaf number), `block` for blobs. The
+    blobs of a board's config have both.
+    """
 
     fleet: str
     kind: Kind
@@ -52,31 +56,41 @@ def all_boards(fleet: str, kind: Literal["desired", "reported", "up"]) -> str:
     return f"{PREFIX}/{fleet}/d/+/{kind}"
 
 
-def all_indexes(fleet: str) -> str:
-    """The server's filter for the audit: the index of every blob that the broker holds."""
-    return f"{PREFIX}/{fleet}/b/+/index"
+def firmware(fleet: str) -> str:
+    """The root of the blobs that every board may read."""
+    return f"{PREFIX}/{fleet}/b"
 
 
-def index(fleet: str, blob: BlobId) -> str:
-    return f"{PREFIX}/{fleet}/b/{blob}/index"
+def config(fleet: str, device: DeviceId) -> str:
+    """The root of the blobs of one board's config."""
+    return f"{PREFIX}/{fleet}/d/{device}/c"
 
 
-def leaf(fleet: str, blob: BlobId, number: int) -> str:
-    return f"{PREFIX}/{fleet}/b/{blob}/index/{number}"
+def all_indexes(fleet: str) -> tuple[str, str]:
+    """The server's filters for the audit: the index of every blob that the broker holds, firmware and config."""
+    return f"{PREFIX}/{fleet}/b/+/index", f"{PREFIX}/{fleet}/d/+/c/+/index"
 
 
-def kick(fleet: str, blob: BlobId) -> str:
+def index(root: str, blob: BlobId) -> str:
+    return f"{root}/{blob}/index"
+
+
+def leaf(root: str, blob: BlobId, number: int) -> str:
+    return f"{root}/{blob}/index/{number}"
+
+
+def kick(root: str, blob: BlobId) -> str:
     """A topic of a blob on which nothing is ever published: subscribing to it moves a stalled broker on."""
-    return f"{PREFIX}/{fleet}/b/{blob}/kick"
+    return f"{root}/{blob}/kick"
 
 
-def piece(fleet: str, blob: BlobId, number: int) -> str:
+def piece(root: str, blob: BlobId, number: int) -> str:
     """The filter for all blocks of a piece."""
-    return f"{PREFIX}/{fleet}/b/{blob}/{number}/+"
+    return f"{root}/{blob}/{number}/+"
 
 
-def block(fleet: str, blob: BlobId, piece_number: int, number: int) -> str:
-    return f"{PREFIX}/{fleet}/b/{blob}/{piece_number}/{number}"
+def block(root: str, blob: BlobId, piece_number: int, number: int) -> str:
+    return f"{root}/{blob}/{piece_number}/{number}"
 
 
 def parse(topic: str) -> Topic:
@@ -89,12 +103,21 @@ def parse(topic: str) -> Topic:
         match parts:
             case ["d", device, ("desired" | "reported" | "up") as kind] if device.startswith(f"{fleet}."):
                 return Topic(fleet, kind, device=parse_device(device))
-            case ["b", blob, "index"]:
-                return Topic(fleet, "index", blob=parse_blob(blob))
-            case ["b", blob, "index", number]:
-                return Topic(fleet, "leaf", blob=parse_blob(blob), piece=_number(number))
-            case ["b", blob, first, second]:
-                return Topic(fleet, "block", blob=parse_blob(blob), piece=_number(first), block=_number(second))
+            case ["d", device, "c", *place] if device.startswith(f"{fleet}."):
+                return _of_blob(topic, fleet, place, parse_device(device))
+            case ["b", *place]:
+                return _of_blob(topic, fleet, place, None)
+    raise MalformedMessageError(f"unknown topic {topic!r}")
+
+
+def _of_blob(topic: str, fleet: str, place: list[str], device: DeviceId | None) -> Topic:
+    match place:
+        case [blob, "index"]:
+            return Topic(fleet, "index", device, parse_blob(blob))
+        case [blob, "index", number]:
+            return Topic(fleet, "leaf", device, parse_blob(blob), piece=_number(number))
+        case [blob, first, second]:
+            return Topic(fleet, "block", device, parse_blob(blob), _number(first), _number(second))
     raise MalformedMessageError(f"unknown topic {topic!r}")
 
 

@@ -19,6 +19,7 @@ from edgesync.wire import topics
 from edgesync.wire.blob import BlobIndex
 
 FLEET = "acme"
+ROOT = topics.firmware(FLEET)
 STEP = 0.25
 """Seconds of virtual time between two looks while something is on its way."""
 
@@ -27,11 +28,11 @@ def blob_of(data: bytes, block: int = layout.BLOCK) -> tuple[BlobIndex, dict[str
     """The index of a blob, and every message that carries it."""
     pieces = [data[at : at + layout.PIECE] for at in range(0, len(data), layout.PIECE)]
     index, leaves = layout.build(pieces, len(data), block)
-    messages = {topics.index(FLEET, index.blob): index.encode()}
-    messages |= {topics.leaf(FLEET, index.blob, n): leaf for n, leaf in enumerate(leaves)}
-    for number, piece in enumerate(pieces):
+    messages = {topics.index(ROOT, index.blob): index.encode()}
+    messages |= {topics.leaf(ROOT, index.blob, n): leaf for n, leaf in enumerate(leaves)}
+    for number, piece in enumerate(pieces[: index.pieces]):
         for at, part in enumerate(layout.split(index, number, piece)):
-            messages[topics.block(FLEET, index.blob, number, at)] = part
+            messages[topics.block(ROOT, index.blob, number, at)] = part
     return index, messages
 
 

@@ -250,11 +250,11 @@ class Rig:
         for number in range(index.pieces):
             piece = data[number * layout.PIECE : (number + 1) * layout.PIECE]
             for at, block in enumerate(layout.split(index, number, piece)):
-                found[topics.block(FLEET, blob, number, at)] = block
+                found[topics.block(topics.firmware(FLEET), blob, number, at)] = block
         for number in range(len(index.leaves)):
             at = size + number * layout.LEAF_LIMIT
-            found[topics.leaf(FLEET, blob, number)] = stored[at : at + layout.LEAF_LIMIT]
-        found[topics.index(FLEET, blob)] = stored[:size]
+            found[topics.leaf(topics.firmware(FLEET), blob, number)] = stored[at : at + layout.LEAF_LIMIT]
+        found[topics.index(topics.firmware(FLEET), blob)] = stored[:size]
         return found
 
     async def publish(self, blob: BlobId, *, without: Callable[[str], bool] = lambda _: False) -> None:

@@ -84,7 +84,7 @@ def test_a_hole_in_a_blob_is_named_with_its_piece_and_filled_later(tmp_path: Pat
         async with behind(link(), tmp_path) as (rig, _):
             await rig.begin(OLD)
             source = rig.full(NEW)
-            hole = topics.block(FLEET, source.blob, 5, 1)
+            hole = topics.block(topics.firmware(FLEET), source.blob, 5, 1)
             await rig.publish(source.blob, without=lambda topic: topic == hole)
             await rig.want(rig.desired(NEW, source))
             told = await rig.reported(lambda r: stands(r, "BlobMissing", source.blob))

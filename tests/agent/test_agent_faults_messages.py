@@ -149,12 +149,12 @@ def test_wrong_bytes_on_every_topic_of_a_blob_are_refused_and_replaced_by_the_ri
             source = rig.full(NEW)
             right = rig.messages(source.blob)
             wrong = {
-                topics.index(FLEET, source.blob): NOISE[:40],
-                topics.leaf(FLEET, source.blob, 0): NOISE[:60000],
-                topics.block(FLEET, source.blob, 0, 0): NOISE[: layout.BLOCK],
-                topics.block(FLEET, source.blob, 1, 0): NOISE[:60000],
-                topics.block(FLEET, source.blob, 1, 99): NOISE[:10],
-                topics.block(FLEET, source.blob, 2, 1): NOISE[:1],
+                topics.index(topics.firmware(FLEET), source.blob): NOISE[:40],
+                topics.leaf(topics.firmware(FLEET), source.blob, 0): NOISE[:60000],
+                topics.block(topics.firmware(FLEET), source.blob, 0, 0): NOISE[: layout.BLOCK],
+                topics.block(topics.firmware(FLEET), source.blob, 1, 0): NOISE[:60000],
+                topics.block(topics.firmware(FLEET), source.blob, 1, 99): NOISE[:10],
+                topics.block(topics.firmware(FLEET), source.blob, 2, 1): NOISE[:1],
                 f"es1/{FLEET}/b/{source.blob}/3/notanumber": NOISE[:10],
             }
             before = proxy.counters().down

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_broker import FLEET, Link, blob_of
+from model_broker import ROOT, Link, blob_of
 
 from edgesync.agent import downloader as module
 from edgesync.agent import events, fetch
@@ -26,6 +26,7 @@ from edgesync.agent.staging import Staging
 from edgesync.host.clock import SystemClock
 from edgesync.wire import blob as layout
 from edgesync.wire import topics
+from edgesync.wire.blob import BlobIndex
 from edgesync.wire.messages import Source
 
 PIECE = layout.PIECE
@@ -57,15 +58,22 @@ class PlayedLink:
 class Bench:
     """A downloader on the directory `state`, connected, with everything that it told."""
 
-    def __init__(self, state: Path, messages: dict[str, bytes] = MESSAGES, *, http: int = 0) -> None:
+    def __init__(
+        self,
+        state: Path,
+        messages: dict[str, bytes] = MESSAGES,
+        *,
+        http: int = 0,
+        index: BlobIndex = INDEX,
+    ) -> None:
         self.played = PlayedLink(messages)
         self.events: list[events.Event] = []
         self.ledger, self.staging = Ledger(str(state)), Staging(str(state))
-        self.path = state / "blobs" / f"{INDEX.blob}.part"
+        self.path = state / "blobs" / f"{index.blob}.part"
         url = f"http://127.0.0.1:{http}/blobs" if http else ""
-        self.source = Source("full", INDEX.blob, len(DATA), None, url)
+        self.source = Source("full", index.blob, index.length, None, url)
         self.downloader = Downloader(
-            FLEET,
+            ROOT,
             self.played,  # type: ignore[arg-type]
             staging=self.staging,
             ledger=self.ledger,
@@ -106,6 +114,23 @@ def play(scenario: Callable[[], Awaitable[None]]) -> None:
         await asyncio.wait_for(scenario(), LIMIT)
 
     asyncio.run(limited())
+
+
+def test_a_lone_blob_is_kept_and_found_again_and_counted_once(tmp_path: Path) -> None:
+    index, messages = blob_of(DATA[:500])
+
+    async def scenario() -> None:
+        first = Bench(tmp_path, messages, index=index)
+        await first.begin()
+        await first.finish()
+        assert first.path.read_bytes() == DATA[:500]
+        assert (first.ledger.traffic.blob, first.ledger.traffic.refetched, first.ledger.traffic.metadata) == (500, 0, 0)
+        second = Bench(tmp_path, {}, index=index)
+        second.downloader.start(second.source)
+        await second.until(lambda: second.told(events.Fetched))
+        assert second.played.link.filters == []
+
+    play(scenario)
 
 
 def test_a_blob_is_told_once_however_often_the_link_comes_back(tmp_path: Path) -> None:
@@ -276,7 +301,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     directory = tmp_path / "www"
     (directory / "blobs").mkdir(parents=True)
     (directory / "blobs" / INDEX.blob).write_bytes(DATA)
-    stored = b"".join(MESSAGES[t] for t in (topics.index(FLEET, INDEX.blob), topics.leaf(FLEET, INDEX.blob, 0)))
+    stored = b"".join(MESSAGES[t] for t in (topics.index(ROOT, INDEX.blob), topics.leaf(ROOT, INDEX.blob, 0)))
     (directory / "blobs" / f"{INDEX.blob}.index").write_bytes(stored)
     with Server(directory) as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
@@ -305,7 +330,7 @@ def test_a_blob_that_the_broker_never_gives_comes_from_the_url(tmp_path: Path, s
 
 def test_only_what_the_broker_does_not_give_comes_from_the_url(tmp_path: Path, server: Server) -> None:
     async def scenario() -> None:
-        hole = {topics.block(FLEET, INDEX.blob, n, 0) for n in (1, 3)}
+        hole = {topics.block(ROOT, INDEX.blob, n, 0) for n in (1, 3)}
         bench = Bench(tmp_path, {t: p for t, p in MESSAGES.items() if t not in hole}, http=server.server_port)
         await bench.begin()
         await bench.finish()

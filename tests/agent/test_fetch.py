@@ -7,7 +7,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_broker import FLEET, Link, Session, blob_of
+from model_broker import FLEET, ROOT, Link, Session, blob_of
 
 from edgesync.agent import fetch as protocol
 from edgesync.agent.fetch import Fetch
@@ -26,27 +26,57 @@ DAY = 86400.0
 
 def session(index: BlobIndex = INDEX, messages: dict[str, bytes] = MESSAGES, **link: object) -> Session:
     """A fetch on a link to a broker that holds these messages, connected."""
-    made = Session(Fetch(FLEET, index.blob, index.length), Link(dict(messages), **link))  # type: ignore[arg-type]
+    made = Session(Fetch(ROOT, index.blob, index.length), Link(dict(messages), **link))  # type: ignore[arg-type]
     made.connect()
     return made
 
 
 def block(number: int, at: int = 0) -> str:
-    return topics.block(FLEET, INDEX.blob, number, at)
+    return topics.block(ROOT, INDEX.blob, number, at)
 
 
 def index_topic() -> str:
-    return topics.index(FLEET, INDEX.blob)
+    return topics.index(ROOT, INDEX.blob)
 
 
 def leaf_topic() -> str:
-    return topics.leaf(FLEET, INDEX.blob, 0)
+    return topics.leaf(ROOT, INDEX.blob, 0)
 
 
 def finished(made: Session, data: bytes = DATA) -> None:
     assert made.fetch.complete
     assert made.data == data
     assert made.link.filters == [], "nothing stays subscribed"
+
+
+@pytest.mark.parametrize("size", [1, 300, layout.LONE])
+def test_a_lone_blob_comes_with_one_message_for_one_filter(size: int) -> None:
+    data = DATA[:size]
+    index, messages = blob_of(data)
+    made = session(index, messages)
+    made.run(10)
+    finished(made, data)
+    assert list(messages) == [topics.index(ROOT, index.blob)]
+    assert made.link.sent == {topics.index(ROOT, index.blob): size}
+    assert (made.fetch.arrived, made.fetch.metadata) == (size, 0)
+
+
+def test_a_lone_blob_of_other_bytes_is_refused_and_comes_when_the_right_ones_are_there() -> None:
+    index, messages = blob_of(DATA[:300])
+    made = session(index, {topics.index(ROOT, index.blob): DATA[:299] + b"!"})
+    made.run(2)
+    assert not made.fetch.complete
+    made.link.store.update(messages)
+    made.run(10 * PAUSE_LIMIT)
+    finished(made, DATA[:300])
+
+
+def test_an_index_in_the_place_of_a_lone_blob_is_refused() -> None:
+    made = Session(Fetch(ROOT, INDEX.blob, 300), Link(dict(MESSAGES)))
+    made.connect()
+    made.run(5)
+    assert not made.fetch.complete
+    assert not made.kept
 
 
 def test_a_blob_without_faults_comes_once_and_every_byte_once() -> None:
@@ -124,7 +154,7 @@ def test_a_restart_takes_up_what_is_on_the_disk() -> None:
     assert first.index
     second = Session(
         Fetch(
-            FLEET,
+            ROOT,
             INDEX.blob,
             len(DATA),
             index=INDEX,
@@ -297,7 +327,7 @@ def test_what_was_mended_is_asked_for_at_once_when_someone_says_so(topic: str) -
 
 def test_the_index_of_another_blob_is_refused() -> None:
     other, messages = blob_of(b"x" * len(DATA))
-    made = session(messages=MESSAGES | {index_topic(): messages[topics.index(FLEET, other.blob)]})
+    made = session(messages=MESSAGES | {index_topic(): messages[topics.index(ROOT, other.blob)]})
     made.run(60)
     assert made.told[0] == "Refused"
 
@@ -315,7 +345,7 @@ def test_blocks_whose_index_or_leaf_is_missing_come_once(hole: list[str], cut_ev
 
 
 def test_an_index_with_another_length_than_the_signed_one_is_refused() -> None:
-    made = Session(Fetch(FLEET, INDEX.blob, len(DATA) - 1), Link(dict(MESSAGES)))
+    made = Session(Fetch(ROOT, INDEX.blob, len(DATA) - 1), Link(dict(MESSAGES)))
     made.connect()
     made.run(60)
     assert made.told[0] == "Refused"

@@ -39,7 +39,7 @@ class Broker:
         assert self.publisher
         for topic, payload in list(self.retained.items()):
             parsed = topics.parse(topic)
-            if parsed.kind in ("index", "desired") and qos == 1 and len(filters) == 2:
+            if parsed.kind in ("index", "desired") and qos == 1 and len(filters) == 3:
                 self.publisher.heard(parsed, payload)
 
     def unsubscribe(self, *filters: str) -> None:
@@ -178,7 +178,7 @@ def test_wherever_the_link_breaks_the_broker_ends_with_what_it_should_hold(
                 while not publisher.idle:
                     await asyncio.sleep(0.02)
             files = shelf.builds.open(blob)
-            assert broker.retained[topics.index("demo", blob)] == files.index.encode()
+            assert broker.retained[topics.index(topics.firmware("demo"), blob)] == files.index.encode()
             assert len(broker.retained) == files.index.blocks + len(files.leaves) + 1 + 2
 
     import edgesync.control.publisher as module

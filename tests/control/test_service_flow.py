@@ -18,6 +18,7 @@ from serverlab import FLEET, Boards, Lab, open_broker, serving, statuses, until
 
 from edgesync.cli.client import Client
 from edgesync.wire import codec, topics
+from edgesync.wire.blob import BLOCK, LONE
 from edgesync.wire.ids import device_id
 from edgesync.wire.messages import ErrorReport
 
@@ -64,7 +65,7 @@ def test_many_boards_on_one_base_cost_one_blob_and_one_desired_each(tmp_path: Pa
                 indexes = [topic for topic in boards.blob_messages if topic.endswith("/index")]
                 length = status["boards"][0]["total"]
                 assert len(indexes) == 1
-                assert len(boards.blob_messages) == 1 + 1 + -(-length // 8192)  # index, leaf, blocks
+                assert len(boards.blob_messages) == (1 if length <= LONE else 1 + 1 + -(-length // BLOCK))
                 assert status["rollout"]["phase"] == "done"
 
     run(flow(), 150)
@@ -166,7 +167,7 @@ def test_what_should_not_be_on_the_broker_is_withdrawn_and_what_is_wrong_is_put_
             async with Boards(lab, base).connected() as boards:
                 index = next(topic for topic in good if topic.endswith("/index"))
                 stranger = topics.desired(FLEET, device_id(FLEET, "stranger"))
-                foreign = topics.index(FLEET, "f" * 32)  # type: ignore[arg-type]
+                foreign = topics.index(topics.firmware(FLEET), "f" * 32)  # type: ignore[arg-type]
                 old = topics.desired(FLEET, lab.devices[0])
                 boards.silent = {*lab.devices, device_id(FLEET, "stranger")}
                 for topic in (index, stranger, foreign, old):

@@ -13,7 +13,7 @@ from edgesync.trust import director
 from edgesync.wire import codec
 from edgesync.wire.errors import ConfigError, MalformedMessageError, MessageTooLargeError
 from edgesync.wire.ids import BlobId, DeviceId, digest_of
-from edgesync.wire.messages import COMPONENT_LIMIT, Desired, Source, Target
+from edgesync.wire.messages import COMPONENT_LIMIT, ConfigTarget, Desired, Manners, Source, Target
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 numbers = st.integers(0, (1 << 53) - 1)
@@ -26,8 +26,22 @@ sources = st.none() | st.one_of(
 targets = st.lists(
     st.builds(Target, texts, texts, numbers, digests, sources), min_size=1, max_size=4, unique_by=lambda t: t.component
 ).map(lambda found: tuple(sorted(found, key=lambda t: t.component)))
+configs = st.builds(ConfigTarget, digests, st.integers(0, 1 << 20), st.sampled_from(["", "rootfs >= 2"]), sources)
+manners = st.builds(Manners, numbers, numbers, numbers, st.integers(1, 100), numbers)
 states = st.one_of(
-    st.builds(Desired, st.just(DeviceId("acme.b1")), numbers.filter(bool), texts, texts, texts, targets, retry=numbers),
+    st.builds(
+        Desired,
+        st.just(DeviceId("acme.b1")),
+        numbers.filter(bool),
+        texts,
+        texts,
+        texts,
+        targets,
+        retry=numbers,
+        config=st.none() | configs,
+        manners=manners,
+    ),
+    st.builds(Desired, st.just(DeviceId("acme.b1")), numbers.filter(bool), texts, texts, texts, config=configs),
     st.builds(
         Desired, st.just(DeviceId("acme.b1")), numbers.filter(bool), texts, texts, texts, hold=texts.filter(bool)
     ),
@@ -50,6 +64,14 @@ def test_two_components_with_deltas_and_a_url_take_less_than_700_bytes(fleet: Fl
     url = "https://firmware.example.org/acme/" + digest_of(b"blob")[:32]
     with_url = replace(desired, targets=(replace(first, source=replace(first.source, url=url)), *desired.targets[1:]))
     assert len(director.sign_desired(with_url, fleet.director, NOW + DAY)) < 700
+
+
+def test_a_changed_line_of_config_takes_less_than_600_bytes(fleet: Fleet, desired: Desired) -> None:
+    same = tuple(replace(target, source=None) for target in desired.targets)
+    source = Source("delta", BlobId(digest_of(b"blob")[:32]), 90, digest_of(b"old"))
+    config = ConfigTarget(digest_of(b"new"), 4000, "", source)
+    signed = director.sign_desired(replace(desired, targets=same, config=config), fleet.director, NOW + DAY)
+    assert len(signed) < 600
 
 
 def test_the_most_components_still_fit_into_a_message(fleet: Fleet, desired: Desired) -> None:

@@ -10,13 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgesync.wire import blob as layout
-from edgesync.wire.blob import BLOCK_MIN, HASH, INDEX_LIMIT, LENGTH_LIMIT, PIECE, PIECES_PER_LEAF, BlobIndex
+from edgesync.wire.blob import BLOCK_MIN, HASH, INDEX_LIMIT, LENGTH_LIMIT, LONE, PIECE, PIECES_PER_LEAF, BlobIndex
 from edgesync.wire.errors import BlobCorruptError, EdgesyncError, MalformedMessageError, UnknownFormatError
 from edgesync.wire.ids import BlobId
 
 BLOCKS = st.sampled_from([512, 1024, 2048, 4096, 8192, 16384])
 LENGTHS = st.one_of(
-    st.integers(1, 3 * PIECE),
+    st.integers(LONE + 1, 3 * PIECE),
     st.integers(-2, 2).map(lambda n: PIECES_PER_LEAF * PIECE + n),
     st.integers(PIECE * (PIECES_PER_LEAF - 1), PIECE * (PIECES_PER_LEAF + 2)),
 )
@@ -43,7 +43,8 @@ def named(data: bytes) -> BlobId:
     return BlobId(layout.short_hash(data).hex())
 
 
-@given(st.binary(min_size=1, max_size=200), st.integers(1, 400), BLOCKS)
+@given(st.binary(min_size=100, max_size=200), st.integers(LONE // 100 + 1, 800), BLOCKS)
+@example(b"abcdefgh" * 16, LONE // 128 + 1, 8192)
 def test_the_blocks_of_all_pieces_are_the_blob_and_as_many_as_the_index_says(
     seed: bytes, times: int, block: int
 ) -> None:
@@ -60,9 +61,9 @@ def test_the_blocks_of_all_pieces_are_the_blob_and_as_many_as_the_index_says(
     ]
 
 
-@given(LENGTHS | st.integers(1, LENGTH_LIMIT), BLOCKS)
+@given(LENGTHS | st.integers(LONE + 1, LENGTH_LIMIT), BLOCKS)
 @example(LENGTH_LIMIT, layout.BLOCK)
-@example(1, 16384)
+@example(LONE + 1, 16384)
 def test_every_blob_that_can_be_built_has_an_index_of_one_message_that_adds_up(length: int, block: int) -> None:
     count = -(-length // (PIECE * PIECES_PER_LEAF))
     index = BlobIndex(length, PIECE, block, (bytes(HASH),) * count)
@@ -73,6 +74,24 @@ def test_every_blob_that_can_be_built_has_an_index_of_one_message_that_adds_up(l
     assert index.piece_length(index.pieces - 1) + (index.pieces - 1) * PIECE == length
     assert 0 < index.block_length(index.pieces - 1, index.blocks_of(index.pieces - 1) - 1) <= block
     assert sum(index.leaf_length(number) for number in range(count)) == index.pieces * HASH
+
+
+@given(st.binary(min_size=1, max_size=LONE).filter(lambda data: not data.startswith(b"esb")))
+@example(b"x" * LONE)
+def test_a_small_blob_is_lone_its_bytes_stand_in_the_place_of_an_index_and_their_hash_is_its_id(data: bytes) -> None:
+    index, leaves = layout.build(iter([data]), len(data))
+    assert not leaves
+    assert index.encode() == index.lone == data
+    assert index.blob == named(data)
+    assert (index.pieces, index.blocks) == (0, 0)
+    assert layout.index_size(index.encode()) == len(data)
+    assert layout.parse_index(index.blob, data) == index
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * (LONE + 1), b"esb1", b"esb7 and so on"])
+def test_what_is_too_long_or_looks_like_an_index_is_no_lone_blob(data: bytes) -> None:
+    with pytest.raises(MalformedMessageError, match="lone"):
+        layout.lone(data)
 
 
 @pytest.mark.parametrize("length", [-1, 0, LENGTH_LIMIT + 1])
@@ -102,7 +121,7 @@ def test_an_index_whose_sizes_contradict_one_another_is_malformed(
 ) -> None:
     data = struct.pack("<4sQIII", b"esb1", length, piece, block, count) + bytes(there * HASH)
     right = (
-        0 < length <= LENGTH_LIMIT
+        LONE < length <= LENGTH_LIMIT
         and piece == PIECE
         and BLOCK_MIN <= block <= PIECE
         and PIECE % block == 0

@@ -13,9 +13,23 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgesync.wire import codec, errors, fields
+from edgesync.wire.bundle import BUNDLE_LIMIT
 from edgesync.wire.errors import DETAIL_LIMIT, EdgesyncError, MalformedMessageError
 from edgesync.wire.ids import BlobId, DeviceId, Digest
-from edgesync.wire.messages import COMPONENT_LIMIT, Desired, ErrorReport, Phase, Reported, Source, Target, Traffic
+from edgesync.wire.messages import (
+    COMPONENT_LIMIT,
+    ConfigPhase,
+    ConfigReport,
+    ConfigTarget,
+    Desired,
+    ErrorReport,
+    Manners,
+    Phase,
+    Reported,
+    Source,
+    Target,
+    Traffic,
+)
 
 
 def text(limit: int = 200, least: int = 0) -> st.SearchStrategy[str]:
@@ -38,8 +52,18 @@ TARGETS = st.lists(
     unique_by=lambda target: target.component,
 ).map(tuple)
 COMMON = (DEVICES, COUNTS, text(64), text(64), text(64))
-DESIRED = st.builds(Desired, *COMMON, TARGETS, st.just(""), COUNTS) | st.builds(
-    Desired, *COMMON, st.just(()), text(least=1), COUNTS
+MANNERS = st.builds(Manners, COUNTS, COUNTS, COUNTS, st.integers(1, 100), COUNTS)
+CONFIG = st.builds(
+    ConfigTarget, DIGESTS, st.integers(0, BUNDLE_LIMIT), st.sampled_from(["", "rootfs >= 1.10"]), st.none() | SOURCES
+)
+DESIRED = (
+    st.builds(Desired, *COMMON, TARGETS, st.just(""), COUNTS, st.none() | CONFIG, MANNERS)
+    | st.builds(Desired, *COMMON, st.just(()), st.just(""), COUNTS, CONFIG)
+    | st.builds(Desired, *COMMON, st.just(()), text(least=1), COUNTS, st.none(), MANNERS)
+)
+ERRORS = st.builds(ErrorReport, text(64), text())
+REPORTS_OF_CONFIG = st.builds(
+    ConfigReport, st.just("") | DIGESTS, st.sampled_from(ConfigPhase), st.none() | ERRORS, COUNTS
 )
 REPORTED = st.builds(
     Reported,
@@ -54,13 +78,15 @@ REPORTED = st.builds(
     text(64),
     COUNTS,
     COUNTS,
-    st.none() | st.builds(ErrorReport, text(64), text()),
+    st.none() | ERRORS,
     st.lists(BLOBS, max_size=2).map(tuple),
     st.lists(DIGESTS, max_size=2).map(tuple),
     st.builds(Traffic, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS),
     text(32),
     COUNTS,
     st.booleans(),
+    st.none() | REPORTS_OF_CONFIG,
+    COUNTS,
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
@@ -69,7 +95,16 @@ JSON = st.recursive(
 )
 DIGEST, BLOB = Digest("ab" * 32), BlobId("cd" * 16)
 DELTA = Source("delta", BLOB, 10, DIGEST, "https://example.org/b")
-WANTED = Desired(DeviceId("acme.b1"), 7, "0" * 40, "r1", "v2", (Target("rootfs", "2", 9, DIGEST, DELTA),))
+WANTED = Desired(
+    DeviceId("acme.b1"),
+    7,
+    "0" * 40,
+    "r1",
+    "v2",
+    (Target("rootfs", "2", 9, DIGEST, DELTA),),
+    config=ConfigTarget(DIGEST, 90, "rootfs >= 2", DELTA),
+    manners=Manners(budget=1_000_000, share=50),
+)
 TOLD = Reported(
     DeviceId("acme.b1"),
     3,
@@ -81,6 +116,8 @@ TOLD = Reported(
     error=ErrorReport("DiskFull", "x"),
     missing=(BLOB,),
     quarantine=(DIGEST,),
+    config=ConfigReport(DIGEST, ConfigPhase.FAILED, ErrorReport("CheckFailed", "x"), 2),
+    month=12,
 )
 
 
@@ -176,7 +213,7 @@ def test_a_newer_version_may_say_more(message: Desired | Reported) -> None:
     "spoil",
     [
         lambda v: v.update(hold="stay"),
-        lambda v: v.update(targets=[]),
+        lambda v: (v.update(targets=[]), v.pop("config")),
         lambda v: v.update(targets=v["targets"] * 2),
         lambda v: v.update(targets=[{**v["targets"][0], "component": str(n)} for n in range(COMPONENT_LIMIT + 1)]),
         lambda v: v.update(targets=["rootfs"]),
@@ -195,6 +232,13 @@ def test_a_newer_version_may_say_more(message: Desired | Reported) -> None:
         lambda v: v["targets"][0]["source"].update(url="x" * 201),
         lambda v: v["targets"][0].update(source=None),
         lambda v: v["targets"][0].update(sha256="AB" * 32),
+        lambda v: v["config"].update(requires="rootfs"),
+        lambda v: v["config"].update(length=BUNDLE_LIMIT + 1),
+        lambda v: v["config"].update(sha256=None),
+        lambda v: v.update(hold="stop", targets=[]),
+        lambda v: v["manners"].update(share=0),
+        lambda v: v["manners"].update(share=101),
+        lambda v: v["manners"].update(budget=-1),
     ],
 )
 def test_a_desired_state_that_contradicts_itself_is_malformed(spoil: Callable[[dict[str, Any]], object]) -> None:
@@ -273,8 +317,21 @@ def test_the_fields_of_a_message_are_protocol() -> None:
     """What a board of today writes and reads, byte for byte: a change here is a change of the protocol."""
     assert codec.canonical(WANTED.to_dict()).decode() == json.dumps(
         {
+            "config": {
+                "length": 90,
+                "requires": "rootfs >= 2",
+                "sha256": DIGEST,
+                "source": {
+                    "base": DIGEST,
+                    "blob": BLOB,
+                    "kind": "delta",
+                    "length": 10,
+                    "url": "https://example.org/b",
+                },
+            },
             "device": "acme.b1",
             "hold": "",
+            "manners": {"budget": 1_000_000, "share": 50},
             "release": "v2",
             "retry": 0,
             "revision": "0" * 40,

@@ -19,16 +19,17 @@ NUMBERS = st.integers(0, 10**10 - 1)
 
 def built(topic: Topic) -> str:
     assert topic.device or topic.blob
-    if topic.device:
+    if topic.device and not topic.blob:
         return {"desired": topics.desired, "reported": topics.reported, "up": topics.up}[topic.kind](
             topic.fleet, topic.device
         )
     assert topic.blob
+    root = topics.config(topic.fleet, topic.device) if topic.device else topics.firmware(topic.fleet)
     if topic.kind == "index":
-        return topics.index(topic.fleet, topic.blob)
+        return topics.index(root, topic.blob)
     if topic.kind == "leaf":
-        return topics.leaf(topic.fleet, topic.blob, topic.piece)
-    return topics.block(topic.fleet, topic.blob, topic.piece, topic.block)
+        return topics.leaf(root, topic.blob, topic.piece)
+    return topics.block(root, topic.blob, topic.piece, topic.block)
 
 
 @st.composite
@@ -38,12 +39,19 @@ def of_boards(draw: st.DrawFn) -> Topic:
     return Topic(fleet, kind, device=ids.device_id(fleet, draw(LABELS)))
 
 
-TOPICS = st.one_of(
-    of_boards(),
-    st.builds(Topic, LABELS, st.just("index"), blob=BLOBS),
-    st.builds(Topic, LABELS, st.just("leaf"), blob=BLOBS, piece=NUMBERS),
-    st.builds(Topic, LABELS, st.just("block"), blob=BLOBS, piece=NUMBERS, block=NUMBERS),
-)
+@st.composite
+def of_blobs(draw: st.DrawFn) -> Topic:
+    fleet = draw(LABELS)
+    device = ids.device_id(fleet, draw(LABELS)) if draw(st.booleans()) else None
+    match draw(st.sampled_from(["index", "leaf", "block"])):
+        case "index":
+            return Topic(fleet, "index", device, draw(BLOBS))
+        case "leaf":
+            return Topic(fleet, "leaf", device, draw(BLOBS), draw(NUMBERS))
+    return Topic(fleet, "block", device, draw(BLOBS), draw(NUMBERS), draw(NUMBERS))
+
+
+TOPICS = of_boards() | of_blobs()
 PARTS = st.sampled_from(
     [
         "",
@@ -63,6 +71,7 @@ PARTS = st.sampled_from(
         "#",
         "٣",
         "kick",
+        "c",
     ]
 )
 
@@ -96,10 +105,13 @@ def test_any_text_is_malformed_or_a_topic_that_builds_the_same_text(text: str) -
 @pytest.mark.parametrize(
     "text",
     [
-        topics.kick("acme", BLOB),
-        topics.piece("acme", BLOB, 3),
+        topics.kick(topics.firmware("acme"), BLOB),
+        topics.piece(topics.firmware("acme"), BLOB, 3),
         topics.all_boards("acme", "desired"),
-        topics.all_indexes("acme"),
+        *topics.all_indexes("acme"),
+        f"es1/acme/d/acme.b1/c/{BLOB}",
+        f"es1/acme/d/other.b1/c/{BLOB}/index",
+        f"es1/acme/d/acme.b1/b/{BLOB}/index",
         f"es2/acme/b/{BLOB}/index",
         f"es1/acme/b/{BLOB}/-1/0",
         f"es1/acme/b/{BLOB}/{10**10}/0",
