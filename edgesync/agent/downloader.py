@@ -118,16 +118,17 @@ class Downloader:
         self._do(self._fetch.connected(self._clock.monotonic()) if self._connected else [])
         while not self._fetch.complete:
             await asyncio.sleep(TICK)
-            self._do(self._fetch.tick(self._clock.monotonic(), self._link.traffic[0], answered=self._link.answered))
+            self._do(self._fetch.tick(self._clock.monotonic(), self._link.carried.inward, answered=self._link.answered))
 
     async def _run_http(self, fetch: Fetch, source: Source) -> None:
         """What the broker did not give, from the HTTP source, until the fetch is complete or stopped."""
         log.info("fetch blob=%s from %s", source.blob, source.url)
-        wait = HTTP_FIRST
+        wait, count = HTTP_FIRST, self._ledger.add_elsewhere
         while not fetch.complete:
             try:
                 if fetch.index is None or len(fetch.leaves) < len(fetch.index.leaves):
-                    stored = await ranges.read_index(source.url, source.blob, stored_limit(source.length))
+                    limit = stored_limit(source.length)
+                    stored = await ranges.read_index(source.url, source.blob, limit, count=count)
                     index, leaves = parse_stored(source.blob, stored)
                     self._do(fetch.take_index(index.encode(), leaves, self._clock.monotonic()))
                 # From the end, for the broker gives from the beginning: what both give is paid for twice.
@@ -136,7 +137,7 @@ class Downloader:
                         continue
                     assert fetch.index is not None
                     offset, size = number * fetch.index.piece, fetch.index.piece_length(number)
-                    data = await ranges.read(source.url, source.blob, offset, size)
+                    data = await ranges.read(source.url, source.blob, offset, size, count=count)
                     self._do(fetch.take_piece(number, data, self._clock.monotonic()))
                     self._count()
             except EdgesyncError as error:

@@ -332,7 +332,7 @@ class AgentService:
         except EdgesyncError as failure:
             log.warning("counter not saved: %s: %s", failure.name, failure)
             error = ErrorReport.of(failure)
-        self._ledger.tcp(self._link.traffic)
+        self._ledger.look(self._link.carried, self._journal.time)
         fetching = state.phase in (Phase.FETCHING, Phase.WAITING)
         return Reported(
             device=self._config.device,
@@ -365,6 +365,7 @@ class AgentService:
         while True:
             await asyncio.sleep(1.0)
             now = self._clock.monotonic()
+            self._ledger.look(self._link.carried, self._time.now())
             if self._journal.state.phase is Phase.FETCHING:
                 self._reporter.progress(self._downloader.done, self._downloader.total, now)
             if now - checked >= CLOCK_EVERY:
@@ -385,9 +386,8 @@ class AgentService:
     async def _stop(self) -> None:
         self._downloader.stop()
         self._applier.stop()
-        self._ledger.tcp(self._link.traffic)
-        self._ledger.save()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._link.stop()
+        self._ledger.close(self._link.carried, self._time.now())

@@ -14,7 +14,6 @@ import contextlib
 import random
 import socket
 import ssl
-import struct
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Any
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edgesync.host import tcp
 from edgesync.wire.errors import (
     EdgesyncError,
     LinkError,
@@ -38,9 +38,6 @@ _DOUBLINGS = 16
 
 _LOOK = 1.0
 """Seconds between two looks of the thread at the keepalive."""
-
-_TCP_INFO_BYTES = struct.Struct("=QQ")
-_TCP_INFO_OFFSET = 120  # struct tcp_info of Linux: tcpi_bytes_acked, tcpi_bytes_received
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +118,7 @@ class MqttLink:
         self._window = asyncio.Semaphore(INFLIGHT)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed_in = 0
-        self._closed_out = 0
+        self._closed = tcp.Carried()  # by connections that are no more
 
     # --- the application's side ---------------------------------------------------------------------------------
 
@@ -177,10 +173,9 @@ class MqttLink:
         return not self._asked
 
     @property
-    def traffic(self) -> tuple[int, int]:
-        """Bytes that TCP carried in and out over all connections, TLS included, IP and TCP headers not."""
-        inward, outward = _tcp_bytes(self._client.socket() if self._client else None)
-        return self._closed_in + inward, self._closed_out + outward
+    def carried(self) -> tcp.Carried:
+        """What all connections have carried, attempts that failed included."""
+        return self._closed + tcp.carried(self._client.socket() if self._client else None)
 
     async def stop(self, limit: float = 5.0) -> None:
         """Say goodbye (no last will) and end the thread, within `limit` seconds."""
@@ -204,6 +199,8 @@ class MqttLink:
                         break  # there is no one to say goodbye to
                 reason = client.reason or paho.error_string(code)
             except OSError as error:  # refused, unreachable, timed out, or TLS did not agree
+                if not client.opened:
+                    self._closed += client.spent or tcp.attempted(error)
                 reason = f"{self._options.host}:{self._options.port}: {error}"
             except Exception as error:  # noqa: BLE001 - paho meets malformed packets with whatever breaks first
                 client.refused = MalformedMessageError(f"the broker does not speak MQTT: {error!r}")
@@ -256,16 +253,15 @@ class MqttLink:
     def _on_subscribe(self, _client: Any, _data: Any, mid: int, _reasons: Any, _properties: Any) -> None:
         self._call(self._asked.discard, mid)
 
-    def _on_socket_open(self, _client: Any, _data: Any, sock: Any) -> None:
+    def _on_socket_open(self, client: Any, _data: Any, sock: Any) -> None:
         # Behind a full downlink acknowledgements take seconds, and Nagle would hold the next request back until then.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # A dead uplink is noticed by the kernel, not after a quarter of an hour of retransmissions.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2000 * self._options.keepalive)
+        client.opened = True
 
     def _on_socket_close(self, _client: Any, _data: Any, sock: Any) -> None:
-        inward, outward = _tcp_bytes(sock)
-        self._closed_in += inward
-        self._closed_out += outward
+        self._closed += tcp.carried(sock) + tcp.Carried(total=tcp.CLOSING)
 
     def _call(self, function: Any, *args: Any) -> None:
         assert self._loop is not None
@@ -304,8 +300,22 @@ class _Client(paho.Client):
         super().__init__(CallbackAPIVersion.VERSION2, client_id, reconnect_on_failure=False)
         self.packet_limit = packet_limit
         self.connected_once = False
+        self.opened = False
+        self.spent: tcp.Carried | None = None  # on a handshake that failed
         self.reason = ""
         self.refused: EdgesyncError | None = None
+
+    def _ssl_wrap_socket(self, tcp_sock: Any) -> ssl.SSLSocket:
+        context = self._ssl_context
+        assert isinstance(context, _ResumingContext)
+        try:
+            return super()._ssl_wrap_socket(tcp_sock)
+        except OSError:
+            # paho forgets this socket, and with it what the handshake has cost.
+            self.spent = tcp.carried(context.newest) + tcp.Carried(total=tcp.CLOSING)
+            raise
+        finally:
+            context.newest = None
 
     def _sock_recv(self, bufsize: int) -> bytes:
         # paho asks for the whole rest of a packet at once, so this is the length that the broker has declared.
@@ -320,12 +330,15 @@ class _ResumingContext(ssl.SSLContext):
     """Offers the last TLS session at the next handshake: about 1.1 kB of 2.9 less on the air for each reconnect."""
 
     _session: ssl.SSLSession | None = None
+    newest: ssl.SSLSocket | None = None
+    """The socket whose handshake is under way."""
 
     def keep(self, sock: Any) -> None:
         self._session = sock.session
 
     def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
-        return super().wrap_socket(*args, **{**options, "session": self._session})
+        self.newest = super().wrap_socket(*args, **{**options, "session": self._session})
+        return self.newest
 
 
 def _tls_context(tls: Tls) -> _ResumingContext:
@@ -341,16 +354,3 @@ def _tls_context(tls: Tls) -> _ResumingContext:
 
 def _no_op(*_: Any) -> None:
     pass
-
-
-def _tcp_bytes(sock: Any) -> tuple[int, int]:
-    if sock is None:
-        return 0, 0
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-    except OSError:  # closed in between
-        return 0, 0
-    if len(info) < _TCP_INFO_OFFSET + _TCP_INFO_BYTES.size:
-        return 0, 0
-    acked, received = _TCP_INFO_BYTES.unpack_from(info, _TCP_INFO_OFFSET)
-    return received, acked

@@ -24,6 +24,7 @@ from edgesync.agent.downloader import Downloader
 from edgesync.agent.ledger import Ledger
 from edgesync.agent.staging import Staging
 from edgesync.host.clock import SystemClock
+from edgesync.host.tcp import Carried
 from edgesync.wire import blob as layout
 from edgesync.wire import topics
 from edgesync.wire.blob import BlobIndex
@@ -46,7 +47,7 @@ class PlayedLink:
 
     def __init__(self, messages: dict[str, bytes]) -> None:
         self.link = Link(dict(messages))
-        self.traffic, self.answered = (0, 0), True
+        self.carried, self.answered = Carried(), True
 
     def subscribe(self, *filters: str) -> None:
         self.link.subscribe(filters)

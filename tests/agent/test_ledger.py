@@ -10,10 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgesync.agent import ledger as module
 from edgesync.agent.ledger import Ledger
+from edgesync.agent.month import Month, begin_of, end_of
+from edgesync.host.tcp import Carried
+from edgesync.wire.errors import DiskFullError
 from edgesync.wire.messages import Traffic
 
 AMOUNTS = st.integers(0, 1 << 30)
+NOW = 1_796_000_000
+"""Seconds: late in November 2026."""
 
 
 def reopened(state: Path) -> Ledger:
@@ -24,7 +30,7 @@ def test_what_was_saved_is_there_after_a_restart(tmp_path: Path) -> None:
     ledger = Ledger(str(tmp_path))
     ledger.begin("r1")
     ledger.add(blob=10, refetched=2, metadata=3, reported=4)
-    ledger.tcp((100, 50))
+    ledger.look(Carried(100, 50, 400), NOW)
     ledger.save()
     again = reopened(tmp_path)
     assert (again.rollout, again.traffic) == ("r1", Traffic(10, 2, 3, 4, 100, 50))
@@ -59,10 +65,10 @@ def test_tcp_counts_what_each_look_adds_and_never_less(
     inward = outward = 0
     for more_in, more_out in steps:
         inward, outward = inward + more_in, outward + more_out
-        ledger.tcp((inward, outward))
+        ledger.look(Carried(inward, outward), NOW)
     assert (ledger.traffic.tcp_in, ledger.traffic.tcp_out) == (inward, outward)
-    ledger.tcp((0, 0))
-    ledger.tcp((7, 7))
+    ledger.look(Carried(), NOW)
+    ledger.look(Carried(7, 7), NOW)
     assert (ledger.traffic.tcp_in, ledger.traffic.tcp_out) == (inward + 7, outward + 7)
 
 
@@ -130,3 +136,77 @@ def test_a_state_directory_that_is_gone_does_not_end_the_agent(tmp_path: Path) -
     ledger = Ledger(str(tmp_path / "missing"))
     ledger.begin("r1")
     ledger.save()
+
+
+# --- the month ------------------------------------------------------------------------------------------------------
+
+
+def test_a_power_cut_loses_of_the_month_what_one_piece_carries_and_the_disk_is_written_as_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = []
+    write = module.write_atomic
+    monkeypatch.setattr(module, "write_atomic", lambda *args: (writes.append(args[0]), write(*args)))
+    ledger, step = Ledger(str(tmp_path)), 700
+    for number in range(1, 500):
+        ledger.look(Carried(total=number * step), NOW + number)
+        assert 0 <= ledger.month.total - reopened(tmp_path).month.total < module.MONTH_BYTES
+    assert len(writes) <= 2 + 500 * step // module.MONTH_BYTES
+
+
+def test_an_idle_link_is_saved_once_an_hour(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path))
+    ledger.look(Carried(total=100), NOW)
+    ledger.look(Carried(total=200), NOW + module.MONTH_SECONDS - 1)
+    assert reopened(tmp_path).month.total == 100
+    ledger.look(Carried(total=300), NOW + module.MONTH_SECONDS)
+    assert reopened(tmp_path).month.total == 300
+
+
+def test_a_stop_that_was_asked_for_loses_nothing_of_the_month(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path))
+    ledger.look(Carried(total=100), NOW)
+    ledger.add(blob=60, metadata=5, reported=7)
+    ledger.add_config(9)
+    ledger.add_elsewhere(1000)
+    ledger.close(Carried(total=110), NOW)
+    assert reopened(tmp_path).month == Month(begin_of(NOW), 1110, 60, 0, 5, 7, 9)
+
+
+def test_the_month_goes_on_over_rollouts_and_begins_at_nothing_when_it_turns(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path))
+    ledger.look(Carried(total=100), NOW)
+    ledger.begin("r2")
+    assert ledger.month.total == 100
+    turn = end_of(NOW)
+    ledger.look(Carried(total=130), turn - 1)
+    assert ledger.month.total == 130
+    ledger.look(Carried(total=150), turn)
+    assert ledger.month == Month(turn, 20)
+    assert reopened(tmp_path).month == Month(turn, 20), "a turn is saved at once"
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 200, b"[]", b'{"total":-1}', b'{"begin":"x"}', b"{" * 5000])
+def test_a_spoilt_month_costs_the_count_and_not_the_agent(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "month.json").write_bytes(content)
+    ledger = Ledger(str(tmp_path))
+    assert ledger.month == Month()
+    ledger.close(Carried(total=7), NOW)
+    assert reopened(tmp_path).month == Month(begin_of(NOW), 7)
+
+
+def test_a_disk_that_refuses_the_month_is_not_asked_for_each_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def failing(*args: Any) -> None:
+        asked.append(args)
+        raise DiskFullError("month.json")
+
+    monkeypatch.setattr(module, "write_atomic", failing)
+    ledger = Ledger(str(tmp_path))
+    for number in range(100):
+        ledger.look(Carried(total=number * 100), NOW)
+    assert len(asked) == 1
+    assert ledger.month.total == 9900

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
 import struct
@@ -18,11 +19,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesync.agent import ranges
+from edgesync.host import tcp
 from edgesync.wire.errors import BlobMissingError, EdgesyncError, LinkError
 from edgesync.wire.ids import BlobId
 
 BLOB = BlobId("ab" * 16)
 DATA = random.Random(1).randbytes(50_000)
+
+
+def ignored(_: int) -> None:
+    """What a read costs is not what most of these tests are about."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -78,7 +84,7 @@ def ordinary(handler: Handler) -> None:
 
 
 def read(url: str, start: int = 100, length: int = 1000) -> bytes:
-    return asyncio.run(ranges.read(url, BLOB, start, length))
+    return asyncio.run(ranges.read(url, BLOB, start, length, count=ignored))
 
 
 @pytest.mark.parametrize(("start", "length"), [(0, 1), (0, len(DATA)), (len(DATA) - 1, 1), (16384, 16384)])
@@ -90,10 +96,10 @@ def test_a_range_is_the_bytes_that_were_asked_for(start: int, length: int) -> No
 
 def test_an_index_is_read_whole_and_up_to_its_limit() -> None:
     with serving(ordinary) as (server, url):
-        assert asyncio.run(ranges.read_index(url, BLOB, len(DATA))) == DATA
+        assert asyncio.run(ranges.read_index(url, BLOB, len(DATA), count=ignored)) == DATA
         assert server.asked == [(f"/blobs/{BLOB}.index", None)]
         with pytest.raises(LinkError, match=str(len(DATA) - 1)):
-            asyncio.run(ranges.read_index(url, BLOB, len(DATA) - 1))
+            asyncio.run(ranges.read_index(url, BLOB, len(DATA) - 1, count=ignored))
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 302, 400, 403, 404, 416, 500, 503])
@@ -228,7 +234,7 @@ def test_a_read_that_is_cancelled_ends_its_thread_too() -> None:
     done = threading.Event()
 
     async def scenario(url: str) -> None:
-        task = asyncio.create_task(ranges.read(url, BLOB, 0, 10))
+        task = asyncio.create_task(ranges.read(url, BLOB, 0, 10, count=ignored))
         await asyncio.to_thread(arrived.wait, 5)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -279,8 +285,46 @@ def test_no_text_that_a_server_may_sign_as_a_url_is_more_than_a_named_error(text
     with pytest.MonkeyPatch.context() as alone:
         alone.setattr(socket, "create_connection", nobody)
         with pytest.raises((LinkError, BlobMissingError)):
-            ranges._get(url, 10, 0, [])
+            ranges._get(url, 10, 0, [], [])
 
 
 def nobody(*_: Any, **__: Any) -> socket.socket:
     raise ConnectionRefusedError(111, "Connection refused")
+
+
+def test_what_a_read_costs_is_told_however_it_ends() -> None:
+    told: list[int] = []
+
+    def cost(url: str) -> int:
+        with contextlib.suppress(EdgesyncError):
+            asyncio.run(ranges.read(url, BLOB, 0, len(DATA), count=told.append))
+        return told[-1]
+
+    with serving(ordinary) as (_, url):
+        assert len(DATA) + 500 < cost(url) < 1.1 * len(DATA)
+    with serving(short) as (_, url):
+        assert 1500 < cost(url) < 2500
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        assert cost(f"http://127.0.0.1:{free.getsockname()[1]}/blobs") == tcp.REFUSED
+    assert len(told) == 3
+
+
+def test_what_a_read_that_is_cancelled_has_cost_is_told_as_well() -> None:
+    told: list[int] = []
+    arrived, done = threading.Event(), threading.Event()
+
+    def hang(_: Handler) -> None:
+        arrived.set()
+        done.wait(10)
+
+    async def scenario(url: str) -> None:
+        task = asyncio.create_task(ranges.read(url, BLOB, 0, 10, count=told.append))
+        await asyncio.to_thread(arrived.wait, 5)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    with serving(hang) as (_, url):
+        asyncio.run(scenario(url))
+        done.set()
+    assert [250 < size < 1000 for size in told] == [True]

@@ -28,7 +28,7 @@ from mqtt_parts import (
 )
 from paho.mqtt import client as paho
 
-from edgesync.host import mqtt
+from edgesync.host import mqtt, tcp
 from edgesync.host.mqtt import Down, Message, MqttLink, Up
 from edgesync.sim.broker import MosquittoBroker, free_port
 from edgesync.wire.errors import LinkError
@@ -157,7 +157,8 @@ def test_a_delivery_without_a_connection_fails_at_once_and_names_the_topic() -> 
             with pytest.raises(LinkError, match="some/topic"):
                 await link.deliver("some/topic", b"x")
             assert (await event(link, Down)).error is None
-            assert link.traffic == (0, 0)
+            assert (link.carried.inward, link.carried.outward) == (0, 0)
+            assert link.carried.total == tcp.REFUSED, "also what came to nothing is paid for"
 
     play(scenario)
 
@@ -182,15 +183,16 @@ def test_a_cancelled_delivery_frees_its_place() -> None:
 def test_a_link_that_is_cut_again_and_again_tells_each_time_and_always_comes_back(broker: MosquittoBroker) -> None:
     async def scenario() -> None:
         async with proxy_to(broker.port) as proxy, linked(options(proxy.port, "cut")) as link:
-            carried = (0, 0)
+            carried = tcp.Carried()
             for _ in range(5):
                 assert isinstance(await link.next(), Up)
                 await link.deliver("cut/t", bytes(KILO))
-                assert link.traffic > carried, "bytes of connections that ended stay counted"
-                carried = link.traffic
+                assert link.carried.outward > carried.outward, "bytes of connections that ended stay counted"
+                carried = link.carried
                 proxy.reset_all()
                 assert isinstance(await link.next(), Down)
-            assert link.traffic >= (carried[0], 5 * KILO)
+            assert link.carried.inward >= carried.inward
+            assert link.carried.outward >= 5 * KILO
 
     play(scenario)
 
