@@ -1,7 +1,7 @@
 """What each board shall run, compiled from a checked fleet, and how two fleets differ. Pure.
 
 The release of a board is its own, else that of the groups that match it, else the fleet's default. A board with none
-of these is watched and left as it is.
+of these keeps its firmware, and one without config (`trees`) its config; with neither it is watched and left as it is.
 """
 
 from __future__ import annotations
@@ -63,13 +63,15 @@ def wave_of(board: Board, waves: Sequence[Wave]) -> int | None:
 
 
 def compile_fleet(fleet: Fleet) -> dict[DeviceId, Wanted]:
-    """What each board shall run; boards without a release are left out."""
+    """What each board shall run; boards with neither a release nor config are left out."""
     wanted = {}
     for device, board in fleet.boards.items():
         release = release_of(board, fleet.groups, fleet.default_release)
+        config = fleet.configs.get(device)
         wave = wave_of(board, fleet.waves)
-        if release is not None and wave is not None:
-            wanted[device] = Wanted(device, release, fleet.releases[release].images, wave)
+        if (release is not None or config is not None) and wave is not None:
+            images = fleet.releases[release].images if release is not None else {}
+            wanted[device] = Wanted(device, release or "", images, wave, config)
     return wanted
 
 

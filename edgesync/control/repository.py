@@ -3,6 +3,7 @@
 fleet.yaml               format, name, default release, groups, waves, failure policy, limits
 boards/**.yaml           boards: a list of id, type, labels, key, and a release of its own if need be
 releases/**.yaml         one release a file: name, images: component -> path, version, sha256, compatible
+config/**                the layers of config (`layers`), of which each board's bundle is made (`trees`)
 
 All other files are the operator's own and are not read.
 """
@@ -15,11 +16,26 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgesync.boards import profile
-from edgesync.control import checks
+from edgesync.control import checks, layers
 from edgesync.control.draft import BoardTypes, Draft
 from edgesync.control.parse import Place, Problem, compose
+from edgesync.control.rendering import Render, render
 from edgesync.control.section import SIZES, Section, did_you_mean
-from edgesync.control.types import Board, FailurePolicy, Fleet, Group, Image, Release, Selector, Wave
+from edgesync.control.trees import compile_trees
+from edgesync.control.types import (
+    EXECUTABLE,
+    LINK,
+    REGULAR,
+    Board,
+    FailurePolicy,
+    Fleet,
+    Group,
+    Image,
+    Release,
+    Selector,
+    SourceFile,
+    Wave,
+)
 from edgesync.wire.errors import ConfigError, MalformedMessageError
 from edgesync.wire.ids import SERVER, DeviceId, Digest, device_id
 from edgesync.wire.messages import COMPONENT_LIMIT
@@ -28,10 +44,13 @@ FLEET_FILE = "fleet.yaml"
 FOLDERS = ("boards/", "releases/")
 RESERVED = (SERVER, "broker")
 """Names of certificates that are not boards'."""
+PROBLEMS_LIMIT = 500
+"""Problems that are told: one mistake can be one of every board's."""
 LABELS_LIMIT = 32
 URL_LIMIT = 160
 """Characters: the blob's id still has to fit into the 200 of a source on the wire."""
 
+_KINDS = {LINK: "a symbolic link", 0o160000: "a submodule"}
 _FORMAT = re.compile(r"1")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -63,12 +82,19 @@ def known_types(directory: Path | None = None) -> BoardTypes:
     return {name: profile.load(name, directory) for name in profile.names(directory)}
 
 
-def load(files: Mapping[str, bytes], revision: str, types: BoardTypes) -> Fleet:
+def load(files: Mapping[str, SourceFile], revision: str, types: BoardTypes, render: Render = render) -> Fleet:
     """The fleet that the files declare. Raises FleetInvalidError with every problem."""
     draft = Draft(types)
+    for path, file in files.items():
+        if file.mode not in (REGULAR, EXECUTABLE):
+            draft.problems.append(
+                Problem(path, 0, "", _KINDS.get(file.mode, "something else"), "a file of this repository")
+            )
+            draft.incomplete.add(path.partition("/")[0])
+    files = {path: file for path, file in files.items() if file.mode in (REGULAR, EXECUTABLE)}
     if FLEET_FILE in files:
-        _fleet(draft, _open(draft, FLEET_FILE, files[FLEET_FILE]))
-    else:
+        _fleet(draft, _open(draft, FLEET_FILE, files[FLEET_FILE].data))
+    elif FLEET_FILE not in draft.incomplete:
         draft.problems.append(
             Problem(FLEET_FILE, 0, "", "no such file", "a fleet repository", "`edgesync init` writes one")
         )
@@ -79,7 +105,7 @@ def load(files: Mapping[str, bytes], revision: str, types: BoardTypes) -> Fleet:
             )
             draft.incomplete.add(path.partition("/")[0])
         elif path.startswith(FOLDERS):
-            section = _open(draft, path, files[path])
+            section = _open(draft, path, files[path].data)
             if not section.names():
                 draft.incomplete.add(path.partition("/")[0])
             elif path.startswith("boards/"):
@@ -87,8 +113,12 @@ def load(files: Mapping[str, bytes], revision: str, types: BoardTypes) -> Fleet:
             else:
                 _release(draft, section)
     checks.check(draft)
+    found = layers.read({path: file for path, file in files.items() if path.startswith(layers.FOLDER)}, draft.problems)
+    # What builds on something that could not be read would report what is no mistake.
+    whole = draft.name and not draft.incomplete
+    configs = compile_trees(draft, found, render) if found and whole else {}
     if draft.problems:
-        raise FleetInvalidError(sorted(set(draft.problems)))
+        raise FleetInvalidError(_first(draft.problems))
     return replace(
         draft.settings,
         name=draft.name,
@@ -98,7 +128,17 @@ def load(files: Mapping[str, bytes], revision: str, types: BoardTypes) -> Fleet:
         releases=draft.releases,
         waves=tuple(draft.waves),
         default_release=draft.default_release,
+        configs=configs,
     )
+
+
+def _first(problems: Sequence[Problem]) -> list[Problem]:
+    """The problems once each, sorted by file and line, with a last one that counts what is cut off."""
+    found = sorted(set(problems))
+    if len(found) <= PROBLEMS_LIMIT:
+        return found
+    more = Problem(found[-1].file, 0, "", f"{len(found) - PROBLEMS_LIMIT} more problems", "none", "mend these first")
+    return [*found[:PROBLEMS_LIMIT], more]
 
 
 def _open(draft: Draft, path: str, data: bytes) -> Section:

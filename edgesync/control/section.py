@@ -129,15 +129,16 @@ class Section:
             result[name] = section.text(name, expected, limit=64)
         return result
 
-    def strings(self, key: str, expected: str) -> list[tuple[Place, str]]:
-        """A list of text with the place of each; it must be there and not be empty."""
+    def strings(self, key: str, expected: str, *, required: bool = True) -> list[tuple[Place, str]]:
+        """A list of text with the place of each; where it is required it is not empty either."""
         result = []
-        for place, node in self._items(key, expected):
+        for place, node in self._items(key, expected, required=required):
             if isinstance(node, Scalar) and node.text:
                 result.append((place, node.text))
             else:
                 self._problems.append(place.problem(str(node), "text"))
-        if not result and key in self:
+        value = self._table.values.get(key)
+        if isinstance(value, Items) and not value.values and required:
             self.refuse(key, "an empty list", expected)
         return result
 
@@ -175,8 +176,8 @@ class Section:
             self.refuse(key, "nothing", expected)
         return node
 
-    def _items(self, key: str, expected: str) -> Iterator[tuple[Place, Node]]:
-        node = self._take(key, expected, required=True)
+    def _items(self, key: str, expected: str, *, required: bool = True) -> Iterator[tuple[Place, Node]]:
+        node = self._take(key, expected, required=required)
         if isinstance(node, Items):
             for number, item in enumerate(node.values):
                 yield Place(self.place.file, item.line, f"{self.at(key).key}[{number}]"), item

@@ -12,23 +12,29 @@ import shlex
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgesync.control.parse import FILE_LIMIT
+from edgesync.control.types import EXECUTABLE, LINK, REGULAR, SourceFile
 from edgesync.host.files import storage_errors, write_atomic
+from edgesync.wire.bundle import BUNDLE_LIMIT
 from edgesync.wire.errors import ConfigError, NotReachableError
 
 TIMEOUT = 30.0
 """Seconds for one call of git."""
-FILES_LIMIT = 10_000
+FILES_LIMIT = 50_000
+"""Files of one commit: a layer of config for each of 10,000 boards has a few for each."""
 TOTAL_LIMIT = 64 * 1024 * 1024
 """Bytes of all fleet files of one commit."""
 OUTPUT_LIMIT = 4 * 1024 * 1024
-"""Bytes of one answer of git, file contents apart."""
+"""Bytes of one answer of git, file contents and listings apart."""
+LISTING_LIMIT = FILES_LIMIT * 400
+"""Bytes of the list of all fleet files, whose names may be long."""
 
-FLEET_PATHS = ("fleet.yaml", "boards", "releases")
+CONFIG = "config"
+FLEET_PATHS = ("fleet.yaml", "boards", "releases", CONFIG)
 HOOK_MARK = "# written by edgesync: tells the server at once that the branch may have moved"
 
 
@@ -71,41 +77,46 @@ class Repository:
         name, author, time, subject = found.decode(errors="replace").rstrip("\n").split("\0", 3)
         return Commit(name, author, int(time), subject)
 
-    def files(self, rev: str) -> Mapping[str, bytes]:
-        """The fleet's files at a commit, within the limits."""
-        listing = self._git("ls-tree", "-r", "-z", "-l", "--full-tree", self.resolve(rev), "--", *FLEET_PATHS)
+    def files(self, rev: str) -> Mapping[str, SourceFile]:
+        """The fleet's files at a commit, within the limits. Links and submodules are not followed."""
+        wanted = ("ls-tree", "-r", "-z", "-l", "--full-tree", self.resolve(rev), "--", *FLEET_PATHS)
         objects: dict[str, str] = {}
         sizes: dict[str, int] = {}
-        for entry in listing.split(b"\0")[:-1]:
+        modes: dict[str, int] = {}
+        for entry in self._git(*wanted, limit=LISTING_LIMIT).split(b"\0")[:-1]:
             meta, _, name = entry.partition(b"\t")
-            mode, kind, identity, size = meta.decode().split()
+            mode, _, identity, size = meta.decode().split()
             path = _fleet_path(name)
             if path is None:
                 continue
-            if kind != "blob" or mode == "120000":
-                raise ConfigError(f"{path}: found a link or submodule, expected a file of this repository")
+            modes[path] = _git_mode(int(mode, 8))
+            if modes[path] not in (REGULAR, EXECUTABLE):
+                continue
             if not size.isdigit():
                 raise _missing(self.path, identity)
             objects[path], sizes[path] = identity, int(size)
-        _within_limits(sizes)
-        return dict(zip(objects, self._contents(objects.values(), sum(sizes.values())), strict=True))
+        _within_limits(modes, sizes)
+        contents = dict(zip(objects, self._contents(objects.values(), sum(sizes.values())), strict=True))
+        return {path: SourceFile(contents.get(path, b""), mode) for path, mode in modes.items()}
 
-    def current_files(self) -> Mapping[str, bytes]:
+    def current_files(self) -> Mapping[str, SourceFile]:
         """The fleet's files as they lie in the working tree, committed or not; in a bare repository those at HEAD."""
         return self.files("HEAD") if self.is_bare() else self._working_files()
 
-    def _working_files(self) -> Mapping[str, bytes]:
-        paths = {
-            path: place for place in self._walk() if (path := _fleet_path(os.fsencode(place.relative_to(self.path))))
+    def _working_files(self) -> Mapping[str, SourceFile]:
+        found = {
+            path: (place, place.lstat())
+            for place in self._walk()
+            if (path := _fleet_path(os.fsencode(place.relative_to(self.path))))
         }
-        for path, place in paths.items():
-            if not stat.S_ISREG(place.lstat().st_mode):
-                raise ConfigError(f"{path}: found a link or device, expected a file")
-        _within_limits({path: place.lstat().st_size for path, place in paths.items()})
+        modes = {path: _git_mode(status.st_mode) for path, (_, status) in found.items()}
+        regular = {path: found[path] for path, mode in modes.items() if mode in (REGULAR, EXECUTABLE)}
+        _within_limits(modes, {path: status.st_size for path, (_, status) in regular.items()})
         try:
-            return {path: place.read_bytes() for path, place in paths.items()}
+            contents = {path: place.read_bytes() for path, (place, _) in regular.items()}
         except OSError as error:
             raise ConfigError(f"{error.filename}: {error.strerror}; expected a file that can be read") from error
+        return {path: SourceFile(contents.get(path, b""), mode) for path, mode in modes.items()}
 
     def is_bare(self) -> bool:
         """True for a repository without a working tree."""
@@ -179,11 +190,13 @@ class Repository:
         return (self.path / os.fsdecode(found.rstrip(b"\n"))).resolve()
 
     def _walk(self) -> Iterable[Path]:
-        if os.path.lexists(self.path / FLEET_PATHS[0]):
-            yield self.path / FLEET_PATHS[0]
-        for folder in FLEET_PATHS[1:]:
-            for parent, _, names in os.walk(self.path / folder):
-                yield from (Path(parent, name) for name in names)
+        for place in (self.path / name for name in FLEET_PATHS):
+            if place.is_symlink() or not place.is_dir():
+                yield from [place] if os.path.lexists(place) else ()
+                continue
+            for parent, below, names in os.walk(place):
+                links = (name for name in below if os.path.islink(os.path.join(parent, name)))
+                yield from (Path(parent, name) for name in (*names, *links))
 
     def _contents(self, objects: Iterable[str], total: int) -> list[bytes]:
         """The bytes of blobs, by one `git cat-file --batch`: a header line, the bytes, a newline for each."""
@@ -246,18 +259,28 @@ def _verb(arguments: Iterable[str]) -> str:
 
 def _fleet_path(name: bytes) -> str | None:
     """The path of a file that belongs to the fleet; None for one that is the operator's own. The ending .yml is kept,
-    so that it is reported rather than passed over.
+    so that it is reported rather than passed over, and bytes that are no UTF-8 for the same reason.
     """
-    path = name.decode(errors="replace")
-    return path if path.endswith((".yaml", ".yml")) else None
+    path = name.decode(errors="backslashreplace")
+    ours = path in FLEET_PATHS or path.startswith(f"{CONFIG}/") or path.endswith((".yaml", ".yml"))
+    return path if ours else None
 
 
-def _within_limits(sizes: Mapping[str, int]) -> None:
-    if len(sizes) > FILES_LIMIT:
-        raise ConfigError(f"found {len(sizes)} files in the fleet repository, expected at most {FILES_LIMIT}")
+def _git_mode(mode: int) -> int:
+    """The mode that git would keep; of links and the like only the type."""
+    if stat.S_ISREG(mode):
+        return EXECUTABLE if mode & stat.S_IXUSR else REGULAR
+    return LINK if stat.S_ISLNK(mode) else stat.S_IFMT(mode)
+
+
+def _within_limits(paths: Collection[str], sizes: Mapping[str, int]) -> None:
+    if len(paths) > FILES_LIMIT:
+        raise ConfigError(f"found {len(paths)} files in the fleet repository, expected at most {FILES_LIMIT}")
     for path, size in sizes.items():
-        if size > FILE_LIMIT:
-            raise ConfigError(f"{path}: found {size} bytes, expected at most {FILE_LIMIT}; split it into several files")
+        limit = BUNDLE_LIMIT if path.startswith(f"{CONFIG}/") else FILE_LIMIT
+        if size > limit:
+            hint = "a board's whole config is no larger" if limit == BUNDLE_LIMIT else "split it into several files"
+            raise ConfigError(f"{path}: found {size} bytes, expected at most {limit}; {hint}")
     if sum(sizes.values()) > TOTAL_LIMIT:
         raise ConfigError(f"found {sum(sizes.values())} bytes of fleet files, expected at most {TOTAL_LIMIT}")
 

@@ -13,6 +13,19 @@ from edgesync.wire.ids import DeviceId, Digest
 
 Labels = Mapping[str, str]
 
+REGULAR, EXECUTABLE, LINK = 0o100644, 0o100755, 0o120000
+"""Modes of files, as git keeps them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of the fleet repository. `mode` is git's; what is neither REGULAR nor EXECUTABLE (a link, a submodule,
+    a device) was not read and has no data.
+    """
+
+    data: bytes
+    mode: int = REGULAR
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -107,11 +120,24 @@ class Board:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigBundle:
+    """The config of one board as a bundle (`wire.bundle`): its digest, its length in bytes, the `requires` that has to
+    be met before it is switched to ("" for nothing), and its bytes. Boards with the same config share one.
+    """
+
+    sha256: Digest
+    length: int
+    requires: str
+    data: bytes = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """A whole fleet repository at one commit, checked.
 
     `abort_at` is the fraction of reached boards whose failure (or loss) aborts the rollout; `lost_after` the seconds
-    of silence after activation that count as lost; `byte_budget` bytes a board and month.
+    of silence after activation that count as lost; `byte_budget` bytes a board and month. `configs` has the config of
+    each board that has any.
     """
 
     name: str
@@ -127,18 +153,7 @@ class Fleet:
     byte_budget: int = 1_000_000
     http_source: str = ""
     windows: tuple[Window, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigBundle:
-    """The config of one board as a bundle (`wire.bundle`): its digest, its length in bytes, the `requires` that has to
-    be met before it is switched to ("" for nothing), and its bytes. Boards with the same config share one.
-    """
-
-    sha256: Digest
-    length: int
-    requires: str
-    data: bytes = field(compare=False, repr=False)
+    configs: Mapping[DeviceId, ConfigBundle] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from edgesync.boards import profile
 from edgesync.control import parse
 from edgesync.control.parse import DEPTH_LIMIT, FILE_LIMIT, Problem, compose
 from edgesync.control.repository import FleetInvalidError, load
-from edgesync.control.types import FailurePolicy, Fleet
+from edgesync.control.types import LINK, FailurePolicy, Fleet, SourceFile
 
 FILES = profile.load("files")
 TYPES = {
@@ -77,7 +77,7 @@ def texts() -> dict[str, str]:
 
 
 def read(files: dict[str, str]) -> Fleet:
-    return load({path: text.encode() for path, text in files.items()}, "rev", TYPES)
+    return load({path: SourceFile(text.encode()) for path, text in files.items()}, "rev", TYPES)
 
 
 def problems(files: dict[str, str]) -> list[Problem]:
@@ -231,6 +231,19 @@ def test_values_and_lines_are_the_same_with_and_without_libyaml(name: str, monke
     assert [node.text for node in values.values() if isinstance(node, parse.Scalar)] == [None, "", None, "null"]
 
 
+def test_links_and_submodules_are_named_beside_all_other_problems():
+    files = {name: SourceFile(text.encode()) for name, text in texts().items()}
+    files |= {"boards/link.yaml": SourceFile(b"", LINK), "config/fleet/files/sub": SourceFile(b"", 0o160000)}
+    files["fleet.yaml"] = SourceFile(FLEET.replace("2 MiB", "2").encode())
+    with pytest.raises(FleetInvalidError) as caught:
+        load(files, "rev", TYPES)
+    assert [(p.file, p.found) for p in caught.value.problems] == [
+        ("boards/link.yaml", "a symbolic link"),
+        ("config/fleet/files/sub", "a submodule"),
+        ("fleet.yaml", "'2'"),
+    ]
+
+
 def test_every_problem_is_reported_sorted_by_file_and_line():
     files = texts()
     files["fleet.yaml"] = files["fleet.yaml"].replace("2 MiB", "2").replace("release: v1", "release: v9")
@@ -276,9 +289,9 @@ def test_a_board_without_any_release_is_valid():
 
 @given(st.sampled_from(sorted(texts())), st.binary(max_size=200), st.integers(0, 800), st.integers(0, 40))
 def test_any_bytes_anywhere_give_a_fleet_or_named_problems(path: str, junk: bytes, at: int, cut: int):
-    files = {name: text.encode() for name, text in texts().items()}
-    whole = files[path]
-    files[path] = whole[:at] + junk + whole[at + cut :]
+    files = {name: SourceFile(text.encode()) for name, text in texts().items()}
+    whole = files[path].data
+    files[path] = SourceFile(whole[:at] + junk + whole[at + cut :])
     found: tuple[Problem, ...] = ()
     try:
         load(files, "rev", TYPES)

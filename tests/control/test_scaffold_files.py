@@ -93,7 +93,7 @@ def test_private_keys_are_readable_by_their_owner_only_and_not_in_git(tmp_path: 
     keys = list((tmp_path / "lab").rglob("*.key"))
     assert len(keys) == 9  # authority, root, director, server, broker, and two for each board
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
-    assert not any(b"PRIVATE" in data for data in Repository(tmp_path / "lab/fleet").files("main").values())
+    assert not any(b"PRIVATE" in file.data for file in Repository(tmp_path / "lab/fleet").files("main").values())
 
 
 def test_what_is_there_is_never_touched(tmp_path: Path):

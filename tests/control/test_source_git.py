@@ -10,6 +10,7 @@ import stat
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ import pytest
 from edgesync.control import source
 from edgesync.control.parse import FILE_LIMIT
 from edgesync.control.source import Commit, Repository
+from edgesync.control.types import EXECUTABLE, LINK, SourceFile
+from edgesync.wire.bundle import BUNDLE_LIMIT
 from edgesync.wire.errors import ConfigError, NotReachableError
 
 FILES = {"fleet.yaml": "fleet: demo\n", "boards/a/b.yaml": "boards: []\n", "releases/v1.yaml": "name: v1\n"}
@@ -55,8 +58,8 @@ def bare(tree: Path, tmp_path: Path) -> Path:
     return tmp_path / "bare.git"
 
 
-def expected() -> dict[str, bytes]:
-    return {name: text.encode() for name, text in FILES.items()}
+def expected() -> dict[str, SourceFile]:
+    return {name: SourceFile(text.encode()) for name, text in FILES.items()}
 
 
 def test_a_commit_is_read_with_its_author_and_exactly_the_fleets_files(tree: Path):
@@ -79,7 +82,7 @@ def test_the_working_tree_is_read_with_what_is_not_committed(tree: Path):
     (tree / "fleet.yaml").write_text("fleet: other\n")
     (tree / "boards/new.yaml").write_text("x")
     found = Repository(tree).current_files()
-    assert found == expected() | {"fleet.yaml": b"fleet: other\n", "boards/new.yaml": b"x"}
+    assert found == expected() | {"fleet.yaml": SourceFile(b"fleet: other\n"), "boards/new.yaml": SourceFile(b"x")}
     assert Repository(tree).files("HEAD") == expected()
 
 
@@ -90,7 +93,7 @@ def test_bytes_are_those_of_the_commit_and_not_as_a_checkout_would_convert_them(
     (tree / "releases/v1.yaml").write_bytes(text.encode())
     commit(tree)
     stored = subprocess.check_output(["git", "-C", str(tree), "cat-file", "blob", "HEAD:releases/v1.yaml"])
-    assert Repository(tree).files("HEAD")["releases/v1.yaml"] == stored
+    assert Repository(tree).files("HEAD")["releases/v1.yaml"].data == stored
 
 
 @pytest.mark.parametrize(
@@ -106,15 +109,54 @@ def test_a_branch_that_is_not_there_is_named(tree: Path):
         Repository(tree, "release").head()
 
 
-def test_links_and_submodules_are_refused_and_not_followed(tree: Path):
+def test_all_that_lies_below_config_is_read_with_gits_modes(tree: Path, bare: Path):
+    names = ("config/fleet/files/app/run", "config/fleet/files/etc/\u00fc b.conf", "config/README", "config/.hidden")
+    for number, name in enumerate(names):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(bytes([0, number, 255]))
+    (tree / names[0]).chmod(0o700)
+    (tree / names[1]).chmod(0o600)
+    commit(tree)
+    git(tree, "push", "--quiet", str(bare), "main")
+    data = {name: SourceFile(bytes([0, number, 255])) for number, name in enumerate(names)}
+    data[names[0]] = replace(data[names[0]], mode=EXECUTABLE)
+    for repository in (Repository(tree), Repository(bare)):
+        assert repository.files("main") == repository.current_files() == expected() | data
+
+
+def test_links_and_submodules_are_told_by_their_mode_and_not_followed(tree: Path, tmp_path: Path):
     (tree / "boards/a/b.yaml").unlink()
     (tree / "boards/a/b.yaml").symlink_to("/etc/passwd")
+    (tree / "config/fleet/files").mkdir(parents=True)
+    (tree / "config/fleet/files/to-a-file").symlink_to("/etc/passwd")
+    (tree / "config/fleet/files/to-a-directory").symlink_to("/etc")
+    commit(tree, "links")
+    link = SourceFile(b"", LINK)
+    links = dict.fromkeys(("boards/a/b.yaml", *(f"config/fleet/files/to-a-{x}" for x in ("file", "directory"))), link)
+    repository = Repository(tree)
+    assert repository.files("HEAD") == repository.current_files() == expected() | links
+    git(tree, "submodule", "--quiet", "add", str(tree), "config/fleet/files/sub")
+    commit(tree, "a submodule")
+    assert repository.files("HEAD")["config/fleet/files/sub"] == SourceFile(b"", 0o160000)
+
+
+def test_a_folder_that_is_a_link_is_told_and_not_followed(tree: Path, tmp_path: Path):
+    (tmp_path / "elsewhere/fleet/files").mkdir(parents=True)
+    (tmp_path / "elsewhere/fleet/files/secret").write_text("x")
+    (tree / "config").symlink_to(tmp_path / "elsewhere")
     commit(tree)
     repository = Repository(tree)
-    with pytest.raises(ConfigError, match=r"boards/a/b\.yaml: found a link"):
-        repository.files("HEAD")
-    with pytest.raises(ConfigError, match=r"boards/a/b\.yaml: found a link"):
-        repository.current_files()
+    assert repository.files("HEAD") == repository.current_files() == expected() | {"config": SourceFile(b"", LINK)}
+
+
+def test_a_name_that_is_no_text_is_kept_in_a_form_that_can_be_told(tree: Path):
+    place = os.path.join(os.fsencode(tree), b"config")
+    os.mkdir(place)
+    with open(os.path.join(place, b"a\xff"), "wb"):
+        pass
+    commit(tree)
+    repository = Repository(tree)
+    assert repository.files("HEAD") == repository.current_files() == expected() | {"config/a\\xff": SourceFile(b"")}
 
 
 def test_files_beyond_the_limits_are_refused_before_they_are_read(tree: Path, monkeypatch: pytest.MonkeyPatch):
@@ -125,8 +167,13 @@ def test_files_beyond_the_limits_are_refused_before_they_are_read(tree: Path, mo
         repository.files("HEAD")
     with pytest.raises(ConfigError, match=r"boards/big\.yaml"):
         repository.current_files()
+    (tree / "boards/big.yaml").write_text("")
+    (tree / "config").mkdir()
+    commit(tree, **{"config/big": "#" * (BUNDLE_LIMIT + 1)})
+    with pytest.raises(ConfigError, match=r"config/big: found 1048577 bytes, expected at most 1048576"):
+        repository.files("HEAD")
     monkeypatch.setattr(source, "FILES_LIMIT", 3)
-    with pytest.raises(ConfigError, match="found 4 files"):
+    with pytest.raises(ConfigError, match="found 5 files"):
         repository.files("HEAD")
 
 
@@ -181,7 +228,7 @@ def test_create_makes_a_repository_whatever_identity_and_hooks_this_machine_has(
     (place / "fleet.yaml").write_text("x")
     Repository(place).create("Begin")
     assert Repository(place).head().subject == "Begin"
-    assert Repository(place).files("main") == {"fleet.yaml": b"x"}
+    assert Repository(place).files("main") == {"fleet.yaml": SourceFile(b"x")}
 
 
 # --- watching ------------------------------------------------------------------------------------------------------

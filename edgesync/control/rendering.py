@@ -1,0 +1,168 @@
+"""Templates of config to text, in a child process: the parent's side.
+
+A template is a program that somebody pushed. The sandbox keeps it from everything but its values, but not from taking
+for ever or all memory, so it runs where that ends with the child: `jinja` is the other side.
+
+    parent > child   one line of JSON: {"boards": [values], "templates": [{"file", "source", "boards": [numbers]}]}
+    child > parent   JSON lines: {"at": [template, board]} before each text,
+                     {"template": number, "texts": [text or fault], "of": [number of the text for each board]}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgesync.wire.ids import board_of, parse_device
+
+STALL = 10.0
+"""Seconds for one text, which takes less than a thousandth of one; the first waits for the child's start as well."""
+STALLS_LIMIT = 3
+"""Templates that may stall or kill the child until the others are given up."""
+OUTPUT_LIMIT = 512 * 1024 * 1024
+"""Bytes of all texts of one commit, as JSON."""
+READ = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What a template may use of one board. `release` is "" for a board without one."""
+
+    board: str
+    device: str
+    fleet: str
+    type: str
+    labels: Mapping[str, str]
+    release: str
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One template: its file in the repository, its text, and the numbers of the boards that it is rendered for."""
+
+    file: str
+    source: str
+    boards: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why there is no text, in the words of a Problem; `line` 0 where there is none. `everywhere`: for any board."""
+
+    line: int
+    found: str
+    expected: str
+    hint: str = ""
+    everywhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The different texts of one template, and for each of its boards the number of its own."""
+
+    texts: Sequence[str | Fault]
+    of: Sequence[int]
+
+
+Render = Callable[[Sequence[Template], Sequence[Values]], Sequence[Rendered]]
+"""Texts for templates, in their order."""
+
+
+def render(templates: Sequence[Template], boards: Sequence[Values]) -> Sequence[Rendered]:
+    """Render in a child that is ended when it stalls or takes too much memory; whatever a template does is a fault of
+    that template.
+    """
+    results: dict[int, Rendered] = {}
+    stalls = 0
+    while left := [number for number in range(len(templates)) if number not in results]:
+        if stalls == STALLS_LIMIT:
+            given_up = Fault(0, f"{STALLS_LIMIT} other templates that do not end", "templates that end", "", True)
+            results.update({number: _all(templates[number], given_up) for number in left})
+            break
+        run = _Run()
+        for number, result in run.follow([templates[number] for number in left], boards):
+            results[left[number]] = result
+        if run.failure:
+            stalls += 1
+            template = left[run.at[0]]
+            name = board_of(parse_device(boards[run.at[1]].device))
+            results[template] = _all(templates[template], Fault(0, f"{run.failure} for board {name}", _ENDS, "", True))
+    return [results[number] for number in range(len(templates))]
+
+
+_ENDS = f"a template that is rendered in {STALL:.0f} s and little memory"
+
+
+class _Run:
+    """One child. `failure` says how it ended where it did not end by itself, `at` what it was busy with."""
+
+    def __init__(self) -> None:
+        self.at = (0, 0)
+        self.failure = ""
+
+    def follow(self, templates: Sequence[Template], boards: Sequence[Values]) -> Iterator[tuple[int, Rendered]]:
+        """Each template's result, as it comes."""
+        self.at = (0, templates[0].boards[0])
+        request = {
+            "boards": [asdict(board) for board in boards],
+            "templates": [{**asdict(template), "boards": [*template.boards]} for template in templates],
+        }
+        with subprocess.Popen(
+            [sys.executable, "-m", "edgesync.control.jinja", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",  # modules are found where edgesync is, and never in the repository that is checked
+            start_new_session=True,
+        ) as child:
+            try:
+                assert child.stdin is not None
+                assert child.stdout is not None
+                try:
+                    child.stdin.write(json.dumps(request).encode() + b"\n")
+                    child.stdin.close()
+                except BrokenPipeError:
+                    pass  # it died: there will be no answer
+                done = 0
+                for line in self._lines(child.stdout.fileno()):
+                    message = json.loads(line)
+                    if "at" in message:
+                        self.at = (message["at"][0], message["at"][1])
+                    else:
+                        done += 1
+                        yield message["template"], Rendered([_text(text) for text in message["texts"]], message["of"])
+                if done < len(templates) and not self.failure:
+                    self.failure = "a rendering that was killed, which is what too much memory does,"
+            finally:
+                child.kill()
+
+    def _lines(self, stream: int) -> Iterator[bytes]:
+        """Lines until the end, or until there is a failure."""
+        rest, total = b"", 0
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            while selector.select(STALL):
+                data = os.read(stream, READ)
+                total += len(data)
+                if total > OUTPUT_LIMIT:
+                    self.failure = f"more than {OUTPUT_LIMIT} bytes of text"
+                    return
+                if not data:
+                    return
+                *lines, rest = (rest + data).split(b"\n")
+                yield from lines
+        self.failure = f"a rendering of more than {STALL:.0f} s"
+
+
+def _all(template: Template, fault: Fault) -> Rendered:
+    return Rendered([fault], [0] * len(template.boards))
+
+
+def _text(value: Any) -> str | Fault:
+    return value if isinstance(value, str) else Fault(**value)
