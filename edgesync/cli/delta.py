@@ -88,7 +88,7 @@ def _apply(args: argparse.Namespace) -> int:
 
     with sigterm_interrupts(), progress_line() as progress:
         found = api.apply(args.old, args.delta, args.output, progress)
-    print(f"{args.output}: {found.result_length} bytes, SHA-256 {found.result_sha256}")
+    print(f"{args.output}: {found.result_length} bytes, SHA-256 {found.result_hash}...")
     return 0
 
 
@@ -100,8 +100,8 @@ def _info(args: argparse.Namespace) -> int:
         print(json.dumps(found.to_dict(), indent=2))
         return 0
     print(f"{args.delta}: {_summary(found)}")
-    print(f"base    {found.base_length:>12} bytes  {found.base_sha256}")
-    print(f"result  {found.result_length:>12} bytes  {found.result_sha256}")
+    print(f"base    {found.base_length:>12} bytes  SHA-256 {found.base_hash}...")
+    print(f"result  {found.result_length:>12} bytes  SHA-256 {found.result_hash}...")
     return 0
 
 
@@ -111,7 +111,7 @@ def _verify(args: argparse.Namespace) -> int:
 
     with sigterm_interrupts(), progress_line() as progress:
         found = api.verify(args.old, args.delta, progress)
-    print(f"{args.delta}: good; it makes {found.result_length} bytes with SHA-256 {found.result_sha256}")
+    print(f"{args.delta}: good; it makes {found.result_length} bytes with SHA-256 {found.result_hash}...")
     return 0
 
 

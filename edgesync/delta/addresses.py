@@ -96,3 +96,10 @@ class Tables:
         if corrected:
             moved = moved + self.corrections(targets) - targets
         return np.where(known, moved, 0)
+
+
+_NOTHING = np.zeros(0, np.int64)
+_NOWHERE = Space(_NOTHING, _NOTHING, _NOTHING)
+NO_STEPS = Steps(_NOTHING, _NOTHING)
+NO_TABLES = Tables(_NOWHERE, _NOWHERE, NO_STEPS, NO_STEPS, Regions(_NOTHING, _NOTHING, _NOTHING, _NOTHING), _NOTHING)
+"""Of images without programs."""

@@ -11,14 +11,12 @@ import bsdiff4.core
 import numpy as np
 
 from edgesync.delta import references, rewrite
-from edgesync.delta.addresses import Tables
+from edgesync.delta.addresses import NO_STEPS, Tables
 from edgesync.delta.chapter import moves_between
-from edgesync.delta.copies import Copies, Steps
+from edgesync.delta.copies import Copies
 from edgesync.delta.format import WORD
 from edgesync.delta.layout import Layout
 from edgesync.delta.varint import Ints
-
-NO_STEPS = Steps(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 def align(base: bytes, result: bytes) -> Copies:

@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from edgesync.delta.apply import apply_delta
 from edgesync.delta.child import follow
 from edgesync.delta.disk import read_blob, size_of
-from edgesync.delta.format import HEADER_SIZE, Header, parse_header
+from edgesync.delta.format import HEADER_LIMIT, Header, parse_header
 from edgesync.host.files import fsync_dir, storage_errors
 from edgesync.wire.errors import (
     BaseModifiedError,
@@ -29,7 +29,6 @@ from edgesync.wire.errors import (
     NotReachableError,
     UnknownFormatError,
 )
-from edgesync.wire.ids import Digest
 
 Path = str | os.PathLike[str]
 Progress = Callable[[str, int, int], None]
@@ -38,15 +37,15 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """A delta: its length in bytes, and length in bytes and SHA-256 (64 hex digits) of the images on both sides.
-    `segments` is the number of parts that can be applied one by one, each of 1 MiB of the result.
+    """A delta: its length in bytes, and of the images on both sides the length in bytes and the first 32 hex digits of
+    SHA-256, which is what a delta has of them. `segments` is the number of parts of the result, of 1 MiB each.
     """
 
     length: int
     base_length: int
-    base_sha256: Digest
+    base_hash: str
     result_length: int
-    result_sha256: Digest
+    result_hash: str
     segments: int
 
     def to_dict(self) -> dict[str, int | str]:
@@ -115,13 +114,13 @@ def info(delta: Path) -> Info:
 
 def _info(blob: int) -> tuple[Header, Info]:
     length = size_of(blob)
-    header = parse_header(read_blob(blob, min(HEADER_SIZE, length), 0))
+    header, _ = parse_header(read_blob(blob, min(HEADER_LIMIT, length), 0))
     return header, Info(
         length,
         header.base_length,
-        header.base_sha256,
+        header.base_hash,
         header.result_length,
-        header.result_sha256,
+        header.result_hash,
         header.segments,
     )
 
@@ -168,9 +167,9 @@ def _apply(base: Path, delta: Path, target: int, progress: Progress | None) -> I
                 base_file,
                 blob,
                 target,
-                base_sha256=header.base_sha256,
+                base_sha256=header.base_hash,
                 length=header.result_length,
-                sha256=header.result_sha256,
+                sha256=header.result_hash,
                 progress=functools.partial(progress, "apply") if progress else lambda _done, _total: None,
             )
         except BaseModifiedError as error:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import functools
 import lzma
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from edgesync.delta import chapter, segment
+from edgesync.delta import plain
 from edgesync.delta.disk import CHUNK, Meter, Progress, Target, check_base, read_base, read_blob, size_of
 from edgesync.delta.format import (
-    CHAPTER_HEADER_SIZE,
-    HEADER_SIZE,
+    HEADER_LIMIT,
+    PART_LIMIT,
     SEGMENT,
-    SEGMENT_HEADER_SIZE,
     ChapterHeader,
     Header,
     Part,
@@ -30,6 +31,9 @@ from edgesync.wire.blob import short_hash
 from edgesync.wire.errors import DeltaCorruptError
 from edgesync.wire.ids import Digest
 
+if TYPE_CHECKING:
+    from edgesync.delta.chapter import Chapter
+
 INPUT = 64 * 1024
 """Bytes of a compressed full image that are read at a time."""
 DECODER_MEMORY = 24 << 20
@@ -37,35 +41,41 @@ DECODER_MEMORY = 24 << 20
 
 
 def apply_delta(
-    base_fd: int, blob_fd: int, target_fd: int, *, base_sha256: Digest, length: int, sha256: Digest, progress: Progress
+    base_fd: int, blob_fd: int, target_fd: int, *, base_sha256: str, length: int, sha256: str, progress: Progress
 ) -> None:
-    """Build the image of `length` bytes with digest `sha256` from the base with digest `base_sha256`.
+    """Build the image of `length` bytes with digest `sha256` from the base with digest `base_sha256`: whole digests,
+    or the first 32 digits that a delta itself has.
 
     Segments that the target holds already are kept, so a call that was killed is simply made again. Raises
     UnknownFormatError, DeltaCorruptError, BaseModifiedError, ResultMismatchError, DiskFullError, StorageError.
     """
-    header = parse_header(read_blob(blob_fd, min(HEADER_SIZE, size_of(blob_fd)), 0))
+    header, start = parse_header(read_blob(blob_fd, min(HEADER_LIMIT, size_of(blob_fd)), 0))
     for field, found, expected in (
-        ("base SHA-256", header.base_sha256, base_sha256),
-        ("result SHA-256", header.result_sha256, sha256),
+        ("base SHA-256", header.base_hash, base_sha256[: len(header.base_hash)]),
+        ("result SHA-256", header.result_hash, sha256[: len(header.result_hash)]),
         ("result length", header.result_length, length),
     ):
         if found != expected:
             raise DeltaCorruptError(f"delta, header, {field}: found {found}, expected {expected}; it is another delta")
-    for _ in _parts(blob_fd, header):
+    for _ in _parts(blob_fd, header, start):
         pass  # the shape of the whole delta, before anything is done with a part of it
     meter = Meter(header.base_length + 2 * length, progress)
     check_base(base_fd, header.base_length, base_sha256, meter)
     target = Target(target_fd, length)
     read = functools.partial(read_base, base_fd)
-    for number, at, head in _parts(blob_fd, header):
-        if isinstance(head, ChapterHeader):
-            load_chapter = functools.cache(functools.partial(_chapter, blob_fd, header, number, at, head))
+    for part in _parts(blob_fd, header, start):
+        if isinstance(part.head, ChapterHeader):
+            tables = _Chapter(blob_fd, header, part, part.head)
             continue
-        offset, output = number * SEGMENT, header.output_length(number)
-        if not target.holds(offset, output, head.digest):
-            body = read_blob(blob_fd, head.part.body_length, at)
-            target.put(offset, segment.decode(load_chapter(), head, body, range(offset, offset + output), read))
+        offset, output = part.number * SEGMENT, header.output_length(part.number)
+        window = range(offset, offset + output)
+        if part.head is None:
+            data = plain.copy(tables.rows, part.number, window, read)
+            if not target.holds(offset, output, short_hash(data)):
+                target.put(offset, data)
+        elif not target.holds(offset, output, part.head.check):
+            body = read_blob(blob_fd, part.head.part.body_length, part.at)
+            target.put(offset, _segment(tables, part.head, body, window, read))
         meter.add(output)
     target.finish(sha256, meter)
 
@@ -117,33 +127,71 @@ def copy_image(base_fd: int, target_fd: int, *, length: int, sha256: Digest, pro
     target.finish(sha256, meter)
 
 
-def _chapter(blob_fd: int, header: Header, first: int, at: int, head: ChapterHeader) -> chapter.Chapter:
-    """The tables of the chapter whose first segment is number `first`, read when a segment needs them."""
-    body = read_blob(blob_fd, head.part.body_length, at)
-    return chapter.decode(head, body, first, (header.base_length, header.result_length))
-
-
-def _parts(blob_fd: int, header: Header) -> Iterator[tuple[int, int, ChapterHeader | SegmentHeader]]:
-    """Chapters and segments in the order of the blob: number of the (first) segment, offset of the streams, header.
-    Raises DeltaCorruptError for a blob that does not end with its last segment.
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A part of a delta: the number of its (first) segment, where its streams begin in the blob, and its header. A
+    quiet segment has none.
     """
-    at, size, number, chapters = HEADER_SIZE, size_of(blob_fd), 0, 0
+
+    number: int
+    at: int
+    head: ChapterHeader | SegmentHeader | None
+
+
+class _Chapter:
+    """The copies and tables of a chapter, read when a segment needs them."""
+
+    def __init__(self, blob_fd: int, header: Header, place: _Place, head: ChapterHeader) -> None:
+        self._blob, self._place, self._head = blob_fd, place, head
+        self._lengths = header.base_length, header.result_length
+
+    @functools.cached_property
+    def rows(self) -> plain.Rows:
+        return plain.rows(self._head, self._body(), self._place.number, self._lengths)
+
+    @functools.cached_property
+    def tables(self) -> Chapter:
+        from edgesync.delta import chapter  # noqa: PLC0415 - numpy, which plain deltas do without
+
+        return chapter.decode(self._head, self._body(), self.rows, self._lengths)
+
+    def _body(self) -> bytes:
+        return read_blob(self._blob, self._head.part.body_length, self._place.at)
+
+
+def _segment(tables: _Chapter, head: SegmentHeader, body: bytes, window: range, read: plain.ReadBase) -> memoryview:
+    """The output of a loud segment."""
+    if head.words is None:
+        return plain.decode(tables.rows, head, body, window, read)
+    from edgesync.delta import segment  # noqa: PLC0415 - numpy, which plain deltas do without
+
+    return segment.decode(tables.tables, head, body, window, read)
+
+
+def _parts(blob_fd: int, header: Header, at: int) -> Iterator[_Place]:
+    """Chapters and segments in the order of the result. Raises DeltaCorruptError for a blob that does not end with its
+    last segment.
+    """
+    size, number, chapters = size_of(blob_fd), 0, 0
     while number < header.segments:
-        left = header.segments - number
-        head = parse_chapter_header(chapters, read_blob(blob_fd, min(CHAPTER_HEADER_SIZE, size - at), at), left)
-        at += CHAPTER_HEADER_SIZE
-        yield number, at, head
-        at = _behind(head.part, at, size)
-        for _ in range(head.counts.segments):
-            data = read_blob(blob_fd, min(SEGMENT_HEADER_SIZE, size - at), at)
-            part = parse_segment_header(number, data, header.output_length(number))
-            at += SEGMENT_HEADER_SIZE
-            yield number, at, part
-            at = _behind(part.part, at, size)
-            number += 1
-        chapters += 1
+        head, length = parse_chapter_header(chapters, _head(blob_fd, at, size), header.segments - number)
+        yield _Place(number, at + length, head)
+        at = _behind(head.part, at + length, size)
+        end, loud = number + head.counts.segments, head.counts.loud
+        for left in range(loud, 0, -1):
+            part, length = parse_segment_header(number, _head(blob_fd, at, size), header, end - number - left)
+            yield from (_Place(quiet, at, None) for quiet in range(number, part.number))
+            yield _Place(part.number, at + length, part)
+            at = _behind(part.part, at + length, size)
+            number = part.number + 1
+        yield from (_Place(quiet, at, None) for quiet in range(number, end))
+        number, chapters = end, chapters + 1
     if at != size:
         raise DeltaCorruptError(f"delta: {size - at} bytes behind the last segment")
+
+
+def _head(blob_fd: int, at: int, size: int) -> bytes:
+    return read_blob(blob_fd, min(PART_LIMIT, size - at), at)
 
 
 def _behind(part: Part, at: int, size: int) -> int:

@@ -11,11 +11,12 @@ they are read; what is checked is the table that comes out, and nothing is used 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from edgesync.delta import varint
+from edgesync.delta import streams, varint
 from edgesync.delta.addresses import FILE_SHIFT, SYMBOLS, Regions, Space, Tables
 from edgesync.delta.copies import Copies, Steps, moves_of
 from edgesync.delta.format import (
@@ -23,12 +24,13 @@ from edgesync.delta.format import (
     LENGTH_LIMIT,
     PIECES_LIMIT,
     SEGMENT,
-    VARINT_LIMIT,
     ChapterHeader,
     Counts,
     Part,
     encode_chapter,
 )
+from edgesync.delta.leb128 import VarintError
+from edgesync.delta.plain import Rows
 from edgesync.delta.varint import Ints, fold, unfold
 
 _OFFSET_LIMIT = 2 * LENGTH_LIMIT
@@ -44,11 +46,14 @@ class Chapter:
     tables: Tables
 
 
-def encode(chapter: Chapter, segments: range) -> bytes:
-    """Header and streams of the chapter for the segments with these numbers, which follow it."""
+def encode(chapter: Chapter, first: int, segments: Sequence[bytes], *, quick: bool = False) -> bytes:
+    """The chapter whose first segment is number `first`, with its segments; the quiet ones are empty. `quick` is for
+    `streams.pack`.
+    """
     copies, tables = chapter.copies, chapter.tables
     base, result, regions, corrections = tables.base, tables.result, tables.regions, tables.corrections
     counts = Counts(
+        len(segments),
         len(segments),
         len(copies.at),
         len(tables.bias),
@@ -57,8 +62,8 @@ def encode(chapter: Chapter, segments: range) -> bytes:
         len(regions.start),
         len(corrections.start),
     )
-    at = copies.at - segments.start * SEGMENT
-    streams = {
+    at = copies.at - first * SEGMENT
+    columns = {
         "copies": (copies.length, _before(at, at + copies.length), fold(_steps(copies.base - copies.at))),
         "pieces": (*_space_columns(base), *_space_columns(result), fold(tables.bias)),
         "regions": (
@@ -69,25 +74,19 @@ def encode(chapter: Chapter, segments: range) -> bytes:
         ),
         "corrections": (_steps(corrections.start), fold(_steps(corrections.shift))),
     }
-    return encode_chapter(counts, {name: varint.encode(np.concatenate(columns)) for name, columns in streams.items()})
+    plain = {name: varint.encode(np.concatenate(parts)) for name, parts in columns.items()}
+    packed = {name: streams.pack(name, data, quick=quick) for name, data in plain.items()}
+    return encode_chapter(counts, packed, segments)
 
 
-def decode(head: ChapterHeader, body: bytes, first: int, lengths: tuple[int, int]) -> Chapter:
-    """The chapter whose first segment is number `first`, between images of these lengths.
+def decode(head: ChapterHeader, body: bytes, rows: Rows, lengths: tuple[int, int]) -> Chapter:
+    """The chapter that has these copies, between images of these lengths.
 
     Raises DeltaCorruptError that names the field.
     """
     base_length, result_length = lengths
-    head.part.check(body)
     counts, part = head.counts, head.part
-    start = first * SEGMENT
-    copies = _copies(part, body, counts.copies, start)
-    end = min(start + counts.segments * SEGMENT, result_length)
-    if counts.copies:
-        if copies.length.min() < 1 or copies.at[-1] + copies.length[-1] > end:
-            raise part.corrupt("copies", f"end at byte {copies.at[-1] + copies.length[-1]} of {end}, or are empty")
-        if copies.base.min() < 0 or (copies.base + copies.length).max() > base_length:
-            raise part.corrupt("copies", f"reach outside the base of {base_length} bytes")
+    copies = Copies(*(np.frombuffer(column, np.int64) for column in (rows.at, rows.base, rows.length)))
     base, result, bias = _spaces(part, body, counts, base_length, result_length)
     corrections = Steps(*_numbers(part, body, "corrections", (2, counts.corrections)))
     corrections = Steps(np.cumsum(corrections.start), np.cumsum(unfold(corrections.shift)))
@@ -104,16 +103,10 @@ def moves_between(copies: Copies, base: Space, result: Space, base_length: int, 
     return Steps(np.concatenate((moves.start, old)), np.concatenate((moves.shift, new - old)))
 
 
-def _copies(part: Part, body: bytes, count: int, start: int) -> Copies:
-    length, before, steps = _numbers(part, body, "copies", (3, count), VARINT_LIMIT)
-    at = start + np.cumsum(length + before) - length
-    return Copies(at, at + np.cumsum(unfold(steps)), length)
-
-
 def _spaces(part: Part, body: bytes, counts: Counts, base_length: int, result_length: int) -> tuple[Space, Space, Ints]:
     rows = (counts.base_pieces, counts.base_pieces, counts.base_pieces) + (counts.result_pieces,) * 3 + (counts.files,)
     data = part.unpack(body, "pieces", sum(rows) * ADDRESS_LIMIT)
-    columns = np.split(_decode(part, "pieces", data, sum(rows), ADDRESS_LIMIT), np.cumsum(rows)[:-1])
+    columns = np.split(_decode(part, "pieces", data, sum(rows)), np.cumsum(rows)[:-1])
     spaces = []
     for before, length, steps in (columns[:3], columns[3:6]):
         offset = np.cumsum(length + before) - length
@@ -138,16 +131,16 @@ def _regions(part: Part, body: bytes, count: int) -> Regions:
     return regions
 
 
-def _numbers(part: Part, body: bytes, stream: str, shape: tuple[int, int], limit: int = ADDRESS_LIMIT) -> Ints:
+def _numbers(part: Part, body: bytes, stream: str, shape: tuple[int, int]) -> Ints:
     """Columns of a table, as many as `shape` says, each of so many rows."""
     count = shape[0] * shape[1]
-    return _decode(part, stream, part.unpack(body, stream, count * limit), count, limit).reshape(shape)
+    return _decode(part, stream, part.unpack(body, stream, count * ADDRESS_LIMIT), count).reshape(shape)
 
 
-def _decode(part: Part, stream: str, data: bytes, count: int, limit: int) -> Ints:
+def _decode(part: Part, stream: str, data: bytes, count: int) -> Ints:
     try:
-        return varint.decode(data, count, limit)
-    except varint.VarintError as error:
+        return varint.decode(data, count, ADDRESS_LIMIT)
+    except VarintError as error:
         raise part.corrupt(stream, str(error)) from error
 
 

@@ -76,11 +76,11 @@ def hash_of(fd: int, length: int, meter: Meter, name: str) -> Digest:
     return Digest(digest.hexdigest())
 
 
-def check_base(fd: int, length: int, sha256: Digest, meter: Meter) -> None:
-    """Raises BaseModifiedError unless the first `length` bytes have this digest."""
+def check_base(fd: int, length: int, sha256: str, meter: Meter) -> None:
+    """Raises BaseModifiedError unless the digest of the first `length` bytes is this, or begins so."""
     if (size := size_of(fd)) < length:
         raise BaseModifiedError(f"base image has {size} bytes, expected at least {length}")
-    if (found := hash_of(fd, length, meter, "base image")) != sha256:
+    if not (found := hash_of(fd, length, meter, "base image")).startswith(sha256):
         raise BaseModifiedError(f"base image: SHA-256 of its first {length} bytes is {found}, expected {sha256}")
 
 
@@ -99,10 +99,10 @@ class Target:
             raise DiskFullError(f"target slot has {size} bytes, the image {length}")
 
     def holds(self, offset: int, length: int, digest: bytes) -> bool:
-        """Whether these bytes (one chunk at most) already have this truncated hash."""
+        """Whether the hash of these bytes (one chunk at most) already begins so, with at most 16 bytes."""
         buffer = bytearray(length)
         read_into(self._fd, memoryview(buffer), offset, "target slot")
-        return short_hash(buffer) == digest
+        return short_hash(buffer).startswith(digest)
 
     def put(self, offset: int, data: memoryview) -> None:
         """Raises DiskFullError or StorageError."""
@@ -115,11 +115,12 @@ class Target:
                 os.fsync(self._fd)
                 self._unsynced = 0
 
-    def finish(self, sha256: Digest, meter: Meter) -> None:
-        """Sync, then read everything back. Raises ResultMismatchError unless it has this digest."""
+    def finish(self, sha256: str, meter: Meter) -> None:
+        """Sync, then read everything back. Raises ResultMismatchError unless its digest is this, or begins so."""
         with storage_errors("target slot"):
             os.fsync(self._fd)
             # Out of the page cache, so that what is read back comes from the storage.
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        if (found := hash_of(self._fd, self._length, meter, "target slot")) != sha256:
+        found = hash_of(self._fd, self._length, meter, "target slot")
+        if not found.startswith(sha256):
             raise ResultMismatchError(f"target slot: SHA-256 is {found}, expected {sha256}")

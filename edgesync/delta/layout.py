@@ -92,7 +92,8 @@ def _space(programs: list[Program], others: list[Program], length: int) -> Space
         file = number << FILE_SHIFT
         done = 0
         for load in sorted(program.loads, key=lambda load: load.offset):
-            start, end = max(load.offset, done), min(load.offset + load.size, program.length)
+            start = min(max(load.offset, done), program.length)
+            end = min(load.offset + load.size, program.length)
             if start > done:
                 rows.append((program.start + done, start - done, file + _UNLOADED + done))
             if end > start:

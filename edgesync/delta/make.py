@@ -12,15 +12,16 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgesync.delta import chapter, plan, segment
 from edgesync.delta.apply import apply_delta
 from edgesync.delta.command import run
 from edgesync.delta.copies import Copies
-from edgesync.delta.format import SEGMENT, Header
+from edgesync.delta.format import CHECK, SEGMENT, Header
 from edgesync.delta.layout import Layout
 from edgesync.host.files import fsync_dir, storage_errors
+from edgesync.wire.blob import short_hash
 from edgesync.wire.errors import ConfigError
 from edgesync.wire.ids import Digest, digest_of
 
@@ -49,7 +50,7 @@ def make_delta(base_path: str, result_path: str, out_path: str, progress: PhaseP
     """
     report = progress or (lambda _phase, _done, _total: None)
     base, result = _read_image(base_path), _read_image(result_path)
-    header = Header(len(base), digest_of(base), len(result), digest_of(result))
+    info = DeltaInfo(0, len(base), digest_of(base), len(result), digest_of(result))
     report("align", 0, len(result))
     bodies = (
         encode(base, result, copies, known, functools.partial(report, "encode"))
@@ -60,17 +61,17 @@ def make_delta(base_path: str, result_path: str, out_path: str, progress: PhaseP
     with storage_errors(out_path):
         try:
             with open(temporary, "w+b") as out, open(base_path, "rb") as base_file:
-                out.write(header.encode() + body)
+                out.write(header_of(base, result).encode() + body)
                 out.flush()
                 os.fsync(out.fileno())
-                _verify(base_file.fileno(), out.fileno(), header, os.path.dirname(out_path) or ".", report)
+                _verify(base_file.fileno(), out.fileno(), info, os.path.dirname(out_path) or ".", report)
                 length = os.fstat(out.fileno()).st_size
             os.replace(temporary, out_path)
             fsync_dir(os.path.dirname(out_path) or ".")
         finally:
             if os.path.exists(temporary):
                 os.unlink(temporary)
-    return DeltaInfo(length, header.base_length, header.base_sha256, header.result_length, header.result_sha256)
+    return replace(info, length=length)
 
 
 def encode(base: bytes, result: bytes, copies: Copies, known: Layout, report: Callable[[int, int], None]) -> bytes:
@@ -80,12 +81,19 @@ def encode(base: bytes, result: bytes, copies: Copies, known: Layout, report: Ca
     def read(view: memoryview, offset: int) -> None:
         view[:] = base[offset : offset + len(view)]
 
+    alone = len(result) <= SEGMENT
     for tables, segments in plan.chapters(base, result, copies, known):
-        parts.append(chapter.encode(tables, segments))
+        coded = []
         for offset in (number * SEGMENT for number in segments):
             report(offset, len(result))
-            parts.append(segment.encode(tables, result[offset : offset + SEGMENT], offset, read))
+            part = result[offset : offset + SEGMENT]
+            coded.append(segment.encode(tables, part, offset, read, b"" if alone else short_hash(part)[:CHECK]))
+        parts.append(chapter.encode(tables, segments.start, coded))
     return b"".join(parts)
+
+
+def header_of(base: bytes, result: bytes) -> Header:
+    return Header(len(base), short_hash(base).hex(), len(result), short_hash(result).hex())
 
 
 def _read_image(path: str) -> bytes:
@@ -98,15 +106,15 @@ def _read_image(path: str) -> bytes:
     return data
 
 
-def _verify(base_fd: int, delta_fd: int, header: Header, directory: str, report: PhaseProgress) -> None:
+def _verify(base_fd: int, delta_fd: int, info: DeltaInfo, directory: str, report: PhaseProgress) -> None:
     with tempfile.TemporaryFile(dir=directory) as built:
         apply_delta(
             base_fd,
             delta_fd,
             built.fileno(),
-            base_sha256=header.base_sha256,
-            length=header.result_length,
-            sha256=header.result_sha256,
+            base_sha256=info.base_sha256,
+            length=info.result_length,
+            sha256=info.result_sha256,
             progress=functools.partial(report, "verify"),
         )
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edgesync.delta.addresses import Tables
-from edgesync.delta.align import NO_STEPS, align, realign
+from edgesync.delta.addresses import NO_STEPS, Tables
+from edgesync.delta.align import align, realign
 from edgesync.delta.chapter import Chapter, moves_between
 from edgesync.delta.copies import Copies
 from edgesync.delta.corrections import correct

@@ -1,8 +1,11 @@
-"""One segment of a delta: 1 MiB of output made of copies from the base, new bytes, and corrections of 32-bit words.
+"""One segment of a delta: 1 MiB of output made of copies from the base, new bytes, and corrections.
 
     draft      copies from the base where the two images align, the extra bytes everywhere else
     predicted  references in the draft follow what they refer to (`references`)
     corrected  word by word, little-endian, modulo 2**32, something is added where the result still differs
+
+That is the form WORDS. In the form BYTES (`plain`), better for other machines' code and for text, nothing is predicted,
+and to each copied byte its difference is added. A segment that is plain copies is quiet: it is not in the delta at all.
 
 Words that refer to the same thing need the same correction or none, and instructions of one kind change together. So
 the words are ordered by the kind of reference and by what they refer to, the others by their upper half, which in an
@@ -12,81 +15,101 @@ words that change, and the values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
+from numpy.typing import NDArray
 
 from edgesync.delta import aarch64, references, rewrite, varint
 from edgesync.delta.aarch64 import Words
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies
-from edgesync.delta.format import (
-    GAP_LIMIT,
-    WORD,
-    SegmentHeader,
-    encode_segment,
-)
+from edgesync.delta.format import GAP_LIMIT, WORD, SegmentHeader, encode_segment
+from edgesync.delta.leb128 import VarintError
+from edgesync.delta.plain import ReadBase, check, draft, new_bytes
+from edgesync.delta.references import Mask
+from edgesync.delta.streams import guess, pack
 from edgesync.delta.varint import Ints
-from edgesync.wire.blob import short_hash
-
-ReadBase = Callable[[memoryview, int], None]
-"""Fill a buffer with bytes of the base from an offset."""
 
 _KIND_SHIFT = 58
 _STRAIGHT = (aarch64.ADR, references.PAGE_USED, references.PAGE_ALONE)
+_CLEAR, _SMALL = 1.2, 200
+"""A form that is guessed to be a fifth and 200 bytes larger than the other is not tried: guesses are that good."""
 
 
-def encode(chapter: Chapter, result: bytes, offset: int, read_base: ReadBase) -> bytes:
-    """The segment that makes `result`, the bytes of the image from `offset` on (at most SEGMENT of them)."""
+def encode(
+    chapter: Chapter, result: bytes, offset: int, read_base: ReadBase, start: bytes, *, quick: bool = False
+) -> bytes:
+    """The segment that makes `result`, the bytes of the image from `offset` on (at most SEGMENT of them), in the form
+    that is smaller; nothing if plain copies make it. `start` of its hash is for its header. If `quick`, it has form
+    BYTES, and its streams are packed in microseconds.
+    """
     copies = chapter.copies.window(offset, offset + len(result))
-    wanted = np.zeros(_padded(len(result)), np.uint8)
-    wanted[: len(result)] = np.frombuffer(result, np.uint8)
     fresh = np.ones(len(result), np.bool_)
     for at, _, length in copies.rows():
         fresh[at : at + length] = False
-    extra = wanted[: len(result)][fresh].tobytes()
-    words = draft(copies, extra, len(result), read_base)
+    wanted = np.frombuffer(result, np.uint8)
+    extra = wanted[fresh].tobytes()
+    data = draft(copies.rows(), extra, len(result), read_base)
+    if not extra and data[: len(result)] == result:
+        return b""
+    packed = pack("extra", extra, quick=quick)
+    forms: list[tuple[int | None, dict[str, bytes]]] = [_bytes(wanted, data, fresh)]
+    if not quick:
+        forms.append(_words(chapter, copies, result, offset, data))
+    guesses = [sum(guess(stream) for stream in streams.values()) for _, streams in forms]
+    coded = [
+        encode_segment(words, start, [*(pack(name, data, quick=quick) for name, data in streams.items()), packed])
+        for (words, streams), size in zip(forms, guesses, strict=True)
+        if size < _CLEAR * min(guesses) + _SMALL
+    ]
+    return min(coded, key=len)
+
+
+def _words(
+    chapter: Chapter, copies: Copies, result: bytes, offset: int, data: bytearray
+) -> tuple[int, dict[str, bytes]]:
+    """How many words of the draft are corrected, and the streams that say how."""
+    words = np.frombuffer(bytes(data), "<u4").copy()
+    target = np.frombuffer(result.ljust(len(data), b"\0"), "<u4")
     keys = _predict(words, copies, offset, chapter)
     order = np.argsort(keys, kind="stable")
-    target = wanted.view("<u4")
     changed = np.flatnonzero((target != words)[order])
     where = order[changed]
     values = target[where] - words[where]
     straight = _straight(keys)[where]
     bent = where[straight]
     values[straight] = aarch64.straighten(target[bent]) - aarch64.straighten(words[bent])
-    return encode_segment(
-        short_hash(result),
-        len(changed),
-        {"gaps": varint.encode(np.diff(changed, prepend=-1) - 1), "values": values.tobytes(), "extra": extra},
-    )
+    gaps = varint.encode(np.diff(changed, prepend=-1) - 1)
+    return len(changed), {"gaps": gaps, "values": values.tobytes()}
+
+
+def _bytes(wanted: NDArray[np.uint8], data: bytearray, fresh: Mask) -> tuple[None, dict[str, bytes]]:
+    """The differences of all copied bytes up to the last that is not zero."""
+    differences = (wanted - np.frombuffer(data, np.uint8, len(wanted)))[~fresh]
+    return None, {"differences": differences.tobytes().rstrip(b"\0")}
 
 
 def decode(chapter: Chapter, head: SegmentHeader, body: bytes, window: range, read_base: ReadBase) -> memoryview:
-    """The bytes of the result at the offsets of `window`, proved by their hash.
+    """The bytes of the result at the offsets of `window`, from a segment of form WORDS, proved by their hash.
 
     Raises DeltaCorruptError that names the field, and whatever `read_base` raises.
     """
-    part = head.part
-    part.check(body)
+    part, count = head.part, head.words
+    assert count is not None
     offset, output = window.start, len(window)
     copies = chapter.copies.window(offset, offset + output)
-    missing = output - int(copies.length.sum())
-    extra = part.unpack(body, "extra", missing)
-    if len(extra) != missing:
-        raise part.corrupt("extra", f"found {len(extra)} bytes, expected {missing}")
-    words = draft(copies, extra, output, read_base)
+    extra = new_bytes(head, body, output - int(copies.length.sum()))
+    words = np.frombuffer(draft(copies.rows(), extra, output, read_base), "<u4")
     keys = _predict(words, copies, offset, chapter)
-    if head.words:
+    if count:
         order, straight = np.argsort(keys, kind="stable").astype(np.uint32), _straight(keys)
         del keys
-        gaps = part.unpack(body, "gaps", head.words * GAP_LIMIT)
+        gaps = part.unpack(body, "gaps", count * GAP_LIMIT)
         try:
-            changed = np.cumsum(varint.decode(gaps, head.words, GAP_LIMIT) + 1) - 1
-        except varint.VarintError as error:
+            changed = np.cumsum(varint.decode(gaps, count, GAP_LIMIT) + 1) - 1
+        except VarintError as error:
             raise part.corrupt("gaps", str(error)) from error
-        values = np.frombuffer(part.unpack(body, "values", head.words * WORD), np.uint8)
-        if changed[-1] >= len(words) or len(values) != head.words * WORD:
+        values = np.frombuffer(part.unpack(body, "values", count * WORD), np.uint8)
+        if changed[-1] >= len(words) or len(values) != count * WORD:
             raise part.corrupt("values", f"found {len(values)} bytes, up to word {changed[-1]} of {len(words)}")
         at = order[changed]
         fixed = words[at] + values.view("<u4")
@@ -94,22 +117,8 @@ def decode(chapter: Chapter, head: SegmentHeader, body: bytes, window: range, re
         fixed[bent] = aarch64.bend(aarch64.straighten(words[at[bent]]) + values.view("<u4")[bent])
         words[at] = fixed
     result = words.view(np.uint8).data[:output]
-    if short_hash(result) != head.digest:
-        raise part.corrupt("digest", "the output does not have it")
+    check(head, result)
     return result
-
-
-def draft(copies: Copies, extra: bytes, output: int, read_base: ReadBase) -> Words:
-    """The words of a segment before anything else is done, shape (ceil(output / 4),)."""
-    data = np.zeros(_padded(output), np.uint8)
-    view, done, taken = data.data, 0, 0
-    for at, base, length in copies.rows():
-        view[done:at] = extra[taken : taken + at - done]
-        taken += at - done
-        done = at + length
-        read_base(view[at:done], base)
-    view[done:output] = extra[taken:]
-    return data.view("<u4")
 
 
 def source_of(copies: Copies, count: int) -> Ints:
@@ -140,7 +149,3 @@ def _predict(words: Words, copies: Copies, offset: int, chapter: Chapter) -> Int
 def _straight(keys: Ints) -> references.Mask:
     """Which words are corrected with the bits of their distance side by side."""
     return np.isin((keys >> _KIND_SHIFT).astype(np.uint8), _STRAIGHT)
-
-
-def _padded(length: int) -> int:
-    return -(-length // WORD) * WORD

@@ -1,18 +1,16 @@
-"""Arrays of whole numbers as bytes (LEB128): groups of seven bits, lowest first, high bit set on all but the last."""
+"""Arrays of whole numbers as bytes, as in `leb128`."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgesync.delta.leb128 import VarintError
+
 Ints = NDArray[np.int64]
 
 _BLOCK = 1 << 14
 """Numbers that are decoded in one go, which bounds the memory that it takes."""
-
-
-class VarintError(ValueError):
-    """The bytes are not the expected numbers. The caller, who knows the segment and the stream, names them."""
 
 
 def encode(numbers: Ints) -> bytes:

@@ -9,7 +9,6 @@ import itertools
 import os
 import random
 import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,29 +16,31 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from edgesync.delta import apply, chapter, make, segment
-from edgesync.delta.addresses import FILE_SHIFT, Regions, Space, Tables
-from edgesync.delta.align import NO_STEPS, align
+from edgesync.delta import apply, chapter, make, plain, segment
+from edgesync.delta.addresses import FILE_SHIFT, NO_STEPS, NO_TABLES, Regions, Space, Tables
+from edgesync.delta.align import align
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies, Steps
 from edgesync.delta.disk import read_base
 from edgesync.delta.format import (
-    CHAPTER_HEADER_SIZE,
+    CHECK,
     CORRECTIONS_LIMIT,
-    HEADER_SIZE,
+    HEADER_LIMIT,
+    PART_LIMIT,
     PIECES_LIMIT,
     REGIONS_LIMIT,
     SEGMENT,
-    SEGMENT_HEADER_SIZE,
+    ChapterHeader,
     Header,
+    SegmentHeader,
+    parse_chapter_header,
+    parse_header,
+    parse_segment_header,
 )
 from edgesync.delta.layout import layout
+from edgesync.wire.blob import short_hash
 from edgesync.wire.ids import Digest, digest_of
 
-NOTHING = np.zeros(0, np.int64)
-NO_SPACE = Space(NOTHING, NOTHING, NOTHING)
-NO_REGIONS = Regions(NOTHING, NOTHING, NOTHING, NOTHING)
-NO_TABLES = Tables(NO_SPACE, NO_SPACE, NO_STEPS, NO_STEPS, NO_REGIONS, NOTHING)
 NO_COPIES = Copies(*(np.zeros(0, np.int64) for _ in range(3)))
 GIB = 1 << 30
 
@@ -66,8 +67,9 @@ def rebuilt(seed: int, base: bytes) -> bytes:
 def delta_of(base: bytes, result: bytes, copies: Copies | None = None) -> bytes:
     """A delta in memory, from bsdiff's alignment or from given copies."""
     copies = align(base, result) if copies is None else copies
-    header = Header(len(base), digest_of(base), len(result), digest_of(result))
-    return header.encode() + make.encode(base, result, copies, layout(base, result, copies), lambda *_: None)
+    return make.header_of(base, result).encode() + make.encode(
+        base, result, copies, layout(base, result, copies), lambda *_: None
+    )
 
 
 def program(code: bytes, pointers: bytes = b"", *, grown: int = 0) -> bytes:
@@ -120,34 +122,34 @@ def linked(grown: dict[int, int], functions: int = 3000) -> bytes:
     return program(struct.pack(f"<{len(words)}I", *words), pointers)
 
 
-def heads_of(blob: bytes) -> Iterator[tuple[int, int, bool]]:
-    """Where each header behind the first begins and where its streams end, and whether it is a chapter's. They are
-    found by the lengths alone, right or wrong, as far as the blob goes.
-    """
-    at = HEADER_SIZE
-    while at + CHAPTER_HEADER_SIZE <= len(blob):
-        (segments,) = struct.unpack_from("<I", blob, at + 4)
-        for number in range(min(segments, 9) + 1):
-            size, streams = (SEGMENT_HEADER_SIZE, 3) if number else (CHAPTER_HEADER_SIZE, 4)
-            if at + size > len(blob):
-                return
-            end = at + size + sum(struct.unpack_from(f"<{streams}I", blob, at + size - 4 * streams))
-            yield at, end, not number
-            at = end
+def parts_of(blob: bytes) -> Iterator[tuple[int, int, ChapterHeader | SegmentHeader]]:
+    """Where the header and the streams of each chapter and loud segment begin, and the header."""
+    header, at = parse_header(blob[:HEADER_LIMIT])
+    first = 0
+    while at < len(blob):
+        chapter, size = parse_chapter_header(0, blob[at : at + PART_LIMIT], header.segments - first)
+        yield at, at + size, chapter
+        at += size + chapter.part.body_length
+        number, end = first, first + chapter.counts.segments
+        for left in range(chapter.counts.loud, 0, -1):
+            segment, size = parse_segment_header(number, blob[at : at + PART_LIMIT], header, end - number - left)
+            yield at, at + size, segment
+            at += size + segment.part.body_length
+            number = segment.number + 1
+        first = end
 
 
-def with_right_crcs(blob: bytes | bytearray) -> bytes:
-    """The blob as somebody writes it who can compute a CRC."""
-    fixed = bytearray(blob)
-    for at, end, _ in heads_of(bytes(blob)):
-        struct.pack_into("<I", fixed, at, zlib.crc32(fixed[at + 4 : end]))
-    return bytes(fixed)
+def decoded_chapter(data: bytes, first: int, lengths: tuple[int, int]) -> Chapter:
+    """The tables of a chapter as a board reads them; its first segment is number `first`."""
+    head, size = parse_chapter_header(0, data[:PART_LIMIT], 9)
+    body = data[size : size + head.part.body_length]
+    return chapter.decode(head, body, plain.rows(head, body, first, lengths), lengths)
 
 
 def streams_of(blob: bytes, segment: int) -> int:
-    """Where the streams of a segment begin."""
-    segments = [at for at, _, chapter in heads_of(blob) if not chapter]
-    return segments[segment] + SEGMENT_HEADER_SIZE
+    """Where the streams of the loud segment number `segment` begin."""
+    heads = ((body, head) for _, body, head in parts_of(blob) if isinstance(head, SegmentHeader))
+    return next(body for body, head in heads if head.number == segment)
 
 
 @st.composite
@@ -211,29 +213,27 @@ def write_big_delta(directory: Path, length: int) -> tuple[Digest, Digest]:
         Chapter(Copies(scattered, chance.permutation(scattered), np.full(len(scattered), 16)), _full_tables(chance)),
     )
     base_hash, result_hash, zeros = hashlib.sha256(code), hashlib.sha256(), bytes(SEGMENT)
+    segments = length // SEGMENT
+    known = [_shifted(heavy[number % len(heavy)], number * SEGMENT) for number in range(2 * len(heavy))]
+    start = len(known) * SEGMENT
+    rest = Copies(*(np.array([number]) for number in (start, start, length - start)))
+    chapters = [*((tables, range(number, number + 1)) for number, tables in enumerate(known))]
+    chapters.append((Chapter(rest, NO_TABLES), range(len(known), segments)))
     with opened(directory / "base") as base, open(directory / "blob", "wb") as blob:
         read = functools.partial(read_base, base)
-        blob.write(Header(length, Digest("0" * 64), length, Digest("0" * 64)).encode())
-        segments = length // SEGMENT
-        for number in range(segments):
-            if number:
-                base_hash.update(zeros)
-            if number < 2 * len(heavy):
-                tables = _shifted(heavy[number % len(heavy)], number * SEGMENT)
-                wanted = chance.bytes(SEGMENT)
-                blob.write(chapter.encode(tables, range(number, number + 1)))
-            else:
-                if number == 2 * len(heavy):
-                    rest = Copies(*(np.array([at]) for at in (number * SEGMENT, number * SEGMENT, length)))
-                    rest = Copies(rest.at, rest.base, rest.length - rest.at)
-                    tables = Chapter(rest, NO_TABLES)
-                    blob.write(chapter.encode(tables, range(number, segments)))
-                wanted = _marked(number) if number % 8 == 0 else zeros
-            blob.write(segment.encode(tables, wanted, number * SEGMENT, read))
-            result_hash.update(wanted)
+        blob.write(bytes(len(Header(length, "0" * 32, length, "0" * 32).encode())))
+        for tables, numbers in chapters:
+            coded = []
+            for number in numbers:
+                light = _marked(number) if number % 8 == 0 else zeros
+                wanted = chance.bytes(SEGMENT) if number < len(known) else light
+                coded.append(segment.encode(tables, wanted, number * SEGMENT, read, short_hash(wanted)[:CHECK]))
+                base_hash.update(zeros if number else b"")
+                result_hash.update(wanted)
+            blob.write(chapter.encode(tables, numbers.start, coded))
         digests = Digest(base_hash.hexdigest()), Digest(result_hash.hexdigest())
         blob.seek(0)
-        blob.write(Header(length, digests[0], length, digests[1]).encode())
+        blob.write(Header(length, digests[0][:32], length, digests[1][:32]).encode())
     return digests
 
 

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-from delta_parts import NO_SPACE, NO_TABLES, copies_of
+from delta_parts import NO_TABLES, copies_of, decoded_chapter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesync.delta import chapter, varint
-from edgesync.delta import format as esd2
-from edgesync.delta.addresses import FILE_SHIFT, Regions, Space, Tables
-from edgesync.delta.align import NO_STEPS
+from edgesync.delta import chapter, streams, varint
+from edgesync.delta import format as esd3
+from edgesync.delta.addresses import FILE_SHIFT, NO_STEPS, Regions, Space, Tables
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Steps
 from edgesync.delta.format import SEGMENT
@@ -58,8 +57,7 @@ def chapters(draw):
 
 
 def decoded(data, first=0, base=BASE, result=RESULT):
-    head = esd2.parse_chapter_header(0, data[: esd2.CHAPTER_HEADER_SIZE], 9)
-    return chapter.decode(head, data[esd2.CHAPTER_HEADER_SIZE :], first, (base, result))
+    return decoded_chapter(data, first, (base, result))
 
 
 def arrays(known):
@@ -70,28 +68,28 @@ def arrays(known):
 
 @given(chapters())
 def test_a_chapter_comes_back(known):
-    assert arrays(decoded(chapter.encode(known, range(1)))) == arrays(known)
+    assert arrays(decoded(chapter.encode(known, 0, [b""]))) == arrays(known)
 
 
 @given(copies_of(300, BASE))
 def test_copies_of_a_later_chapter_are_counted_from_its_own_start(copies):
     moved = type(copies)(copies.at + 5 * SEGMENT, copies.base, copies.length)
-    data = chapter.encode(Chapter(moved, NO_TABLES), range(5, 6))
+    data = chapter.encode(Chapter(moved, NO_TABLES), 5, [b""])
     assert decoded(data, 5, result=5 * SEGMENT + RESULT).copies.at.tolist() == moved.at.tolist()
 
 
 def crafted(copies=(), pieces=(), regions=(), corrections=(), **counts):
     """A chapter as an attacker writes it: every checksum is right, what it says is not."""
-    rows = {"segments": 1, "copies": len(copies) // 3, "files": 1, "base_pieces": 0, "result_pieces": 0}
+    rows = {"segments": 1, "loud": 0, "copies": len(copies) // 3, "files": 1, "base_pieces": 0, "result_pieces": 0}
     rows |= {"regions": len(regions) // 4, "corrections": len(corrections) // 2}
     if not pieces:
         pieces = (0,) * (counts.get("files", 1))
-    streams = {"copies": copies, "pieces": pieces, "regions": regions, "corrections": corrections}
+    columns = {"copies": copies, "pieces": pieces, "regions": regions, "corrections": corrections}
     packed = {
-        name: varint.encode(np.array([int(number) for number in numbers], np.int64))
-        for name, numbers in streams.items()
+        name: streams.pack(name, varint.encode(np.array([int(number) for number in numbers], np.int64)))
+        for name, numbers in columns.items()
     }
-    return esd2.encode_chapter(esd2.Counts(**(rows | counts)), packed)
+    return esd3.encode_chapter(esd3.Counts(**(rows | counts)), packed, [b""])
 
 
 def signed(number):
@@ -124,7 +122,7 @@ def test_copies_that_reach_outside_base_or_result_are_refused(copies):
 
 
 def test_the_largest_step_of_every_copy_does_not_overflow():
-    count = esd2.COPIES_LIMIT
+    count = esd3.COPIES_LIMIT
     copies = np.concatenate([np.ones(count, np.int64), np.zeros(count, np.int64), np.full(count, (1 << 42) - 2)])
     with pytest.raises(DeltaCorruptError, match="outside the base"):
         decoded(crafted(copies), result=SEGMENT)
@@ -204,7 +202,7 @@ def test_whatever_an_attacker_writes_every_copy_stays_inside(copies, pieces, reg
     assert (known.copies.at + known.copies.length <= RESULT).all()
     assert (np.diff(known.tables.regions.start) > 0).all()
     probes = np.array([0, 1, FILE, 2 * FILE - 1, 1 << 62, -1])
-    for space in (known.tables.base, known.tables.result, NO_SPACE):
+    for space in (known.tables.base, known.tables.result, NO_TABLES.base):
         assert (space.offset_of(probes) >= -1).all()
         assert (space.address_of(probes) >= 0).all()
     assert (known.tables.moved(probes) < 1 << 62).all()

@@ -4,13 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from delta_parts import NO_TABLES, delta_of, linked, program
+from delta_parts import NO_TABLES, decoded_chapter, delta_of, linked, program
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesync.delta import align, chapter, corrections, elf, layout, rewrite
-from edgesync.delta import format as esd2
-from edgesync.delta.addresses import CODE, FILE_SHIFT, Tables
+from edgesync.delta.addresses import CODE, FILE_SHIFT, NO_STEPS, Tables
 from edgesync.delta.segment import source_of
 
 GROWN = {30: 3, 170: 9}
@@ -24,7 +23,7 @@ def moved():
     known = layout.layout(OLD, NEW, copies)
     copies = align.realign(OLD, NEW, copies, known)
     moves = chapter.moves_between(copies, known.base, known.result, len(OLD), len(NEW))
-    tables = Tables(known.base, known.result, moves, align.NO_STEPS, known.base_regions, known.bias)
+    tables = Tables(known.base, known.result, moves, NO_STEPS, known.base_regions, known.bias)
     return copies, corrections.correct(OLD, NEW, copies, tables, known), known
 
 
@@ -48,7 +47,7 @@ def test_calls_data_and_pointers_of_a_program_that_moved_are_predicted(moved):
 
 def test_without_corrections_what_was_aligned_wrongly_is_missed(moved):
     copies, tables, _ = moved
-    assert wrong(copies, dataclasses.replace(tables, corrections=align.NO_STEPS)) >= wrong(copies, tables)
+    assert wrong(copies, dataclasses.replace(tables, corrections=NO_STEPS)) >= wrong(copies, tables)
 
 
 def test_with_absolute_references_code_that_moved_is_equal(moved):
@@ -113,10 +112,8 @@ def test_a_program_with_flipped_bits_still_gives_tables_that_can_be_sent(moved, 
         broken[place // 8] ^= 1 << place % 8
     known = layout.layout(bytes(broken), NEW, copies)
     moves = chapter.moves_between(copies, known.base, known.result, len(OLD), len(NEW))
-    tables = Tables(known.base, known.result, moves, align.NO_STEPS, known.base_regions, known.bias)
-    data = chapter.encode(chapter.Chapter(copies, tables), range(1))
-    head = esd2.parse_chapter_header(0, data[: esd2.CHAPTER_HEADER_SIZE], 1)
-    chapter.decode(head, data[esd2.CHAPTER_HEADER_SIZE :], 0, (len(OLD), len(NEW)))
+    tables = Tables(known.base, known.result, moves, NO_STEPS, known.base_regions, known.bias)
+    decoded_chapter(chapter.encode(chapter.Chapter(copies, tables), 0, [b""]), 0, (len(OLD), len(NEW)))
 
 
 def test_an_x86_program_is_no_program():

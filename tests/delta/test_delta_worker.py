@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from delta_parts import GIB, delta_of, firmware, opened, rebuilt, streams_of, write_big_delta
 
-from edgesync.delta import format as esd2
+from edgesync.delta import format as esd3
 from edgesync.delta import make, request
 from edgesync.delta.copies import Copies
 from edgesync.delta.format import SEGMENT
@@ -172,7 +172,7 @@ def test_each_failure_arrives_under_its_name(slot):
     expect(UnknownFormatError, "delta", b"esd1" + blob[4:], **of(new, old))
     expect(DeltaCorruptError, "delta", blob[:-1], **of(new, old))
     expect(DeltaCorruptError, "full", blob, **of(new))
-    header = esd2.Header(len(old), digest_of(old), len(new), wrong).encode()
+    header = esd3.Header(len(old), digest_of(old)[:32], len(new), wrong[:32]).encode()
     expect(ResultMismatchError, "delta", header + blob[len(header) :], **of(new, old) | {"sha256": wrong})
 
 
@@ -232,7 +232,7 @@ def test_asking_for_an_apply_brings_no_numpy_into_the_agent():
 def test_the_server_side_alone_needs_bsdiff4():
     code = "import sys, edgesync.delta.apply; print('bsdiff4' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
-    assert make.ALIGN_LIMIT < esd2.LENGTH_LIMIT
+    assert make.ALIGN_LIMIT < esd3.LENGTH_LIMIT
 
 
 @pytest.mark.parametrize("length", [15_000_000 // SEGMENT * SEGMENT, GIB], ids=["15 MB", "1 GiB"])

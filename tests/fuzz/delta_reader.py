@@ -1,8 +1,8 @@
 """`make fuzz`: libFuzzer against the reader of deltas, through atheris.
 
 One invariant: whatever stands behind the header, the target is the declared image or there is a named error; the base
-stays as it was, and nothing is written behind the target's end. Checksums are made right before each run, for a damaged
-one ends the search at the door.
+stays as it was, and nothing is written behind the target's end. Half of the inputs are damaged behind the compression:
+a stream is unpacked, changed, and packed again, with the right lengths around it.
 
     python -m tests.fuzz.delta_reader [libFuzzer's options] CORPUS
 """
@@ -13,9 +13,7 @@ import os
 import random
 import struct
 import sys
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 OPTIONS = ("-malloc_limit_mb=64", "-rss_limit_mb=2048", "-timeout=20", "-max_len=65536")
@@ -26,32 +24,28 @@ class Reader:
     """Applies bodies of deltas between two small images."""
 
     def __init__(self) -> None:
-        from edgesync.delta.format import Header
-        from edgesync.wire.ids import digest_of
+        from edgesync.delta.make import header_of
 
         self.base = _image(0)
         self.result = _image(1)
-        self._header = Header(len(self.base), digest_of(self.base), len(self.result), digest_of(self.result))
-        self.header = self._header.encode()
+        self.header = header_of(self.base, self.result).encode()
         self._base_fd = _memory(self.base)
 
     def one(self, body: bytes) -> str:
         """The name of the error, "" for the right image. Raises whatever breaks the invariant."""
         from edgesync.delta.apply import apply_delta
         from edgesync.wire.errors import EdgesyncError
+        from edgesync.wire.ids import digest_of
 
-        blob = bytearray(self.header + body)
-        for part in _parts(blob):
-            struct.pack_into("<I", blob, part.head, zlib.crc32(blob[part.head + 4 : part.end]))
-        blob_fd, target_fd = _memory(blob), _memory(b"")
+        blob_fd, target_fd = _memory(self.header + body), _memory(b"")
         try:
             apply_delta(
                 self._base_fd,
                 blob_fd,
                 target_fd,
-                base_sha256=self._header.base_sha256,
+                base_sha256=digest_of(self.base),
                 length=len(self.result),
-                sha256=self._header.result_sha256,
+                sha256=digest_of(self.result),
                 progress=lambda _done, _total: None,
             )
         except EdgesyncError as error:
@@ -67,7 +61,7 @@ class Reader:
 
     def seeds(self, directory: Path) -> Iterator[bytes]:
         """Bodies of real deltas: from the base, and from images made by hand."""
-        from edgesync.delta.format import HEADER_SIZE
+        from edgesync.delta.format import parse_header
         from edgesync.delta.make import make_delta
 
         for number, base in enumerate((self.base, b"", bytes(len(self.base)))):
@@ -75,7 +69,8 @@ class Reader:
             paths[0].write_bytes(base)
             paths[1].write_bytes(self.result)
             make_delta(*(str(path) for path in paths))
-            yield paths[2].read_bytes()[HEADER_SIZE:]
+            delta = paths[2].read_bytes()
+            yield delta[parse_header(delta)[1] :]
 
 
 def _image(version: int) -> bytes:
@@ -110,58 +105,48 @@ def _image(version: int) -> bytes:
     return file
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A chapter or segment: where its header begins, where its streams begin and end, and the names of the streams."""
-
-    head: int
-    body: int
-    end: int
-    names: tuple[str, ...]
-
-
-def _parts(blob: bytes) -> Iterator[Part]:
-    """The parts as far as their lengths go, right or wrong."""
-    from edgesync.delta import format as layout
-
-    at = layout.HEADER_SIZE
-    while at + layout.CHAPTER_HEADER_SIZE <= len(blob):
-        (segments,) = struct.unpack_from("<I", blob, at + 4)
-        for number in range(min(segments, 4) + 1):
-            size = layout.SEGMENT_HEADER_SIZE if number else layout.CHAPTER_HEADER_SIZE
-            names = layout.SEGMENT_STREAMS if number else layout.CHAPTER_STREAMS
-            if at + size > len(blob):
-                return
-            part = Part(at, at + size, at + size + sum(_lengths(blob, at + size, len(names))), names)
-            yield part
-            at = part.end
-
-
-def _lengths(blob: bytes, body: int, count: int) -> tuple[int, ...]:
-    """Packed bytes of each stream: the last numbers of the header that ends at `body`."""
-    return struct.unpack_from(f"<{count}I", blob, body - 4 * count)
-
-
 def change_stream(blob: bytes, chance: random.Random, change: Callable[[bytes], bytes]) -> bytes:
-    """Unpack one stream, change it and pack it again, so that damage gets behind the decompressor too."""
-    from edgesync.delta.format import pack_stream, unpack_stream
+    """The blob with one stream of one chapter or segment changed behind its packing, and right lengths around it; the
+    blob itself if it is broken already.
+    """
+    from edgesync.delta import format as layout
+    from edgesync.delta.streams import pack
     from edgesync.wire.errors import EdgesyncError
 
-    parts = list(_parts(blob))
-    if not parts:
-        return blob
-    part = chance.choice(parts)
-    lengths = list(_lengths(blob, part.body, len(part.names)))
-    index = chance.randrange(len(lengths))
-    at = part.body + sum(lengths[:index])
+    def changed(part: layout.Part, body: bytes, chosen: str) -> dict[str, bytes]:
+        packed = {}
+        at = 0
+        for name, size in part.packed.items():
+            packed[name] = body[at : at + size]
+            if name == chosen:
+                packed[name] = pack(name, change(part.unpack(body, name, 1 << 20)), quick=chance.random() < 0.5)
+            at += size
+        return packed
+
     try:
-        plain = unpack_stream("fuzz", part.names[index], blob[at : at + lengths[index]], 1 << 20)
+        header, at = layout.parse_header(blob)
+        tables, size = layout.parse_chapter_header(0, blob[at:], header.segments)
+        first, at = at, at + size
+        parts = [(tables.part, blob[at : at + tables.part.body_length])]
+        at += tables.part.body_length
+        heads, number = [], 0
+        for left in range(tables.counts.loud, 0, -1):
+            head, size = layout.parse_segment_header(number, blob[at:], header, tables.counts.segments - number - left)
+            at += size
+            parts.append((head.part, blob[at : at + head.part.body_length]))
+            heads.append(head)
+            at, number = at + head.part.body_length, head.number + 1
+        part, _ = chance.choice(parts)
+        chosen = chance.choice(list(part.packed))
+        packed = [changed(each, body, chosen if each is part else "") for each, body in parts]
     except EdgesyncError:
         return blob
-    packed = pack_stream(part.names[index], change(plain))
-    changed = bytearray(blob[:at] + packed + blob[at + lengths[index] :])
-    struct.pack_into("<I", changed, part.body - 4 * (len(lengths) - index), len(packed))
-    return bytes(changed)
+    segments = [b""] * tables.counts.segments
+    for head, streams in zip(heads, packed[1:], strict=True):
+        check = b"" if header.segments == 1 else head.check
+        rest = [b""] * (3 - len(streams)) if head.words == 0 else []
+        segments[head.number] = layout.encode_segment(head.words, check, [*rest, *streams.values()])
+    return blob[:first] + layout.encode_chapter(tables.counts, packed[0], segments) + blob[at:]
 
 
 def _memory(data: bytes) -> int:

@@ -1,0 +1,62 @@
+"""Deltas of small images, made in the caller's own process and in about a millisecond: bundles of config.
+
+An ordinary delta comes out, of one segment of form BYTES: its decoder needs no numpy. No programs are looked for, and
+streams are stored or deflated, never in LZMA2, which would take longer than all the rest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgesync.delta import chapter, segment
+from edgesync.delta.addresses import NO_TABLES
+from edgesync.delta.align import align
+from edgesync.delta.chapter import Chapter
+from edgesync.delta.copies import Copies
+from edgesync.delta.format import SEGMENT, Header
+from edgesync.wire.blob import short_hash
+from edgesync.wire.errors import ConfigError
+
+SMALL_LIMIT = SEGMENT
+"""Bytes of the longest base and result: one segment, whose alignment takes a tenth of a second."""
+_COPY_MIN = 8
+"""Bytes of the shortest copy: a row takes three bytes and more, new text that is deflated half a byte a byte."""
+
+
+def make_bytes(base: bytes, result: bytes) -> bytes:
+    """The delta from one image of at most SMALL_LIMIT bytes to another, for `apply_delta`. Nothing is written, no
+    process is started. Raises ConfigError for longer ones.
+    """
+    for name, image in (("base", base), ("result", result)):
+        if len(image) > SMALL_LIMIT:
+            raise ConfigError(
+                f"{name} of {len(image)} bytes, at most {SMALL_LIMIT} here; make its delta with `api.make`"
+            )
+    header = Header(len(base), short_hash(base).hex(), len(result), short_hash(result).hex()).encode()
+    if not result:
+        return header
+    aligned = align(base, result).at_least(_COPY_MIN)
+    exact = _exact(base, result, aligned)
+    return header + min((_chapter(base, result, copies) for copies in (exact, aligned)), key=len)
+
+
+def _exact(base: bytes, result: bytes, copies: Copies) -> Copies:
+    """The parts of the copies in which nothing differs: what was edited here and there becomes new bytes."""
+    old, new = np.frombuffer(base, np.uint8), np.frombuffer(result, np.uint8)
+    found = [np.zeros((3, 0), np.int64)]
+    for at, place, length in copies.rows():
+        same = old[place : place + length] == new[at : at + length]
+        edges = np.flatnonzero(np.diff(same, prepend=False, append=False))
+        start, end = edges[::2], edges[1::2]
+        found.append(np.array((start + at, start + place, end - start)))
+    return Copies(*np.concatenate(found, axis=1)).at_least(_COPY_MIN)
+
+
+def _chapter(base: bytes, result: bytes, copies: Copies) -> bytes:
+    """The one chapter with these copies."""
+    known = Chapter(copies, NO_TABLES)
+
+    def read(view: memoryview, offset: int) -> None:
+        view[:] = base[offset : offset + len(view)]
+
+    return chapter.encode(known, 0, [segment.encode(known, result, 0, read, b"", quick=True)], quick=True)
