@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from edgesync.control.desired import group_releases, release_of, wave_of
+from edgesync.control.desired import group_manners, group_releases, release_of, wave_of
 from edgesync.control.draft import Draft
 from edgesync.control.parse import Place
 from edgesync.control.section import did_you_mean
@@ -44,20 +44,24 @@ def _unknown_releases(draft: Draft) -> None:
 
 
 def _groups(draft: Draft) -> None:
-    """Each group matches a board, and no board gets two releases from its groups."""
-    matched = {
-        group.name for group in draft.groups if any(group.select.matches(b.labels) for b in draft.boards.values())
-    }
+    """Each group and window matches a board, and no board gets two releases or manners from its groups."""
     if "boards" not in draft.incomplete:
-        for group in draft.groups:
-            if group.name not in matched:
-                _matches_nothing(draft, draft.places["group select", group.name], group.select)
+        selects = [(draft.places["group select", group.name], group.select) for group in draft.groups]
+        selects += [(draft.places["window select", window.name], window.select) for window in draft.settings.windows]
+        for place, select in selects:
+            if not any(select.matches(board.labels) for board in draft.boards.values()):
+                _matches_nothing(draft, place, select)
     for board in draft.boards.values():
         releases = group_releases(draft.groups, board)
         if board.release is None and len(set(releases.values())) > 1:
             found = " and ".join(f"{release!r} from group {group}" for group, release in releases.items())
             hint = "narrow one group's select, or set the board's own release"
             draft.problems.append(_place_of(draft, board, "board release").problem(found, "one release", hint))
+        for name, rivals in group_manners(draft.groups, board).items():
+            if len(rivals) > 1 and name not in board.manners:
+                found = f"{name!r} of manners from groups {' and '.join(group.name for group in rivals)}"
+                hint = "narrow one group's select, or set the board's own manners"
+                draft.problems.append(_place_of(draft, board, "board").problem(found, "one group that sets it", hint))
 
 
 def _compatibility(draft: Draft) -> None:

@@ -7,11 +7,12 @@ of these keeps its firmware, and one without config (`trees`) its config; with n
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from edgesync.control.types import Board, Fleet, Group, Image, Wanted, Wave
 from edgesync.wire.ids import DeviceId
+from edgesync.wire.messages import Manners
 
 Kind = Literal["added", "removed", "image", "type", "key"]
 
@@ -57,6 +58,24 @@ def release_of(board: Board, groups: Iterable[Group], default: str | None) -> st
     return next(iter(group_releases(groups, board).values()), default)
 
 
+def group_manners(groups: Iterable[Group], board: Board) -> dict[str, list[Group]]:
+    """Of each of the manners, the groups that match a board and set it. More than one is a conflict, unless the board
+    sets its own.
+    """
+    found: dict[str, list[Group]] = {}
+    for group in groups:
+        if group.manners and group.select.matches(board.labels):
+            for name in group.manners:
+                found.setdefault(name, []).append(group)
+    return found
+
+
+def manners_of(board: Board, groups: Iterable[Group], fleet: Manners) -> Manners:
+    """How a board shall behave on its link."""
+    of_groups = {name: found[0].manners[name] for name, found in group_manners(groups, board).items()}
+    return replace(fleet, **{**of_groups, **board.manners}) if of_groups or board.manners else fleet
+
+
 def wave_of(board: Board, waves: Sequence[Wave]) -> int | None:
     """The number of the first wave that takes a board."""
     return next((number for number, wave in enumerate(waves) if wave.select.matches(board.labels)), None)
@@ -71,7 +90,8 @@ def compile_fleet(fleet: Fleet) -> dict[DeviceId, Wanted]:
         wave = wave_of(board, fleet.waves)
         if (release is not None or config is not None) and wave is not None:
             images = fleet.releases[release].images if release is not None else {}
-            wanted[device] = Wanted(device, release or "", images, wave, config)
+            manners = manners_of(board, fleet.groups, fleet.manners)
+            wanted[device] = Wanted(device, release or "", images, wave, config, manners)
     return wanted
 
 

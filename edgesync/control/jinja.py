@@ -107,8 +107,9 @@ def _compile(environment: _Sandbox, template: rendering.Template) -> tuple[Templ
         code = environment.compile(tree, filename=template.file)
     except TemplateSyntaxError as error:
         return Fault(error.lineno, f"a mistake: {error.message}", "a Jinja2 template", everywhere=True)
-    except RecursionError:
-        return Fault(0, "a template that is nested too deeply", "a Jinja2 template", everywhere=True)
+    except Exception as error:  # noqa: BLE001 - nested too deeply, or with constants that take all memory
+        what = " ".join(str(error).split())[:200]
+        return Fault(0, f"{type(error).__name__} {what}".rstrip(), "a Jinja2 template", everywhere=True)
     made = Template.from_code(environment, code, environment.make_globals(None))
     return made, tuple(name for name in NAMES if name in used)
 

@@ -15,10 +15,12 @@ import os
 import selectors
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import IO, Any
 
+from edgesync.wire.errors import NotReachableError
 from edgesync.wire.ids import board_of, parse_device
 
 STALL = 10.0
@@ -76,7 +78,7 @@ Render = Callable[[Sequence[Template], Sequence[Values]], Sequence[Rendered]]
 
 def render(templates: Sequence[Template], boards: Sequence[Values]) -> Sequence[Rendered]:
     """Render in a child that is ended when it stalls or takes too much memory; whatever a template does is a fault of
-    that template.
+    that template. Raises NotReachableError where there can be no such child, as without Jinja2.
     """
     results: dict[int, Rendered] = {}
     stalls = 0
@@ -113,14 +115,17 @@ class _Run:
             "boards": [asdict(board) for board in boards],
             "templates": [{**asdict(template), "boards": [*template.boards]} for template in templates],
         }
-        with subprocess.Popen(
-            [sys.executable, "-m", "edgesync.control.jinja", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd="/",  # modules are found where edgesync is, and never in the repository that is checked
-            start_new_session=True,
-        ) as child:
+        with (
+            tempfile.TemporaryFile() as complaint,
+            subprocess.Popen(
+                [sys.executable, "-m", "edgesync.control.jinja", str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=complaint,
+                cwd="/",  # modules are found where edgesync is, and never in the repository that is checked
+                start_new_session=True,
+            ) as child,
+        ):
             try:
                 assert child.stdin is not None
                 assert child.stdout is not None
@@ -138,6 +143,8 @@ class _Run:
                         done += 1
                         yield message["template"], Rendered([_text(text) for text in message["texts"]], message["of"])
                 if done < len(templates) and not self.failure:
+                    if child.wait() > 0:
+                        raise _broken(complaint)
                     self.failure = "a rendering that was killed, which is what too much memory does,"
             finally:
                 child.kill()
@@ -158,6 +165,13 @@ class _Run:
                 *lines, rest = (rest + data).split(b"\n")
                 yield from lines
         self.failure = f"a rendering of more than {STALL:.0f} s"
+
+
+def _broken(complaint: IO[bytes]) -> NotReachableError:
+    """For a child that ended by itself before it was done."""
+    complaint.seek(0)
+    said = complaint.read(READ).decode(errors="replace").strip().rpartition("\n")[2]
+    return NotReachableError(f"templates of config cannot be rendered: {said[:300]}")
 
 
 def _all(template: Template, fault: Fault) -> Rendered:

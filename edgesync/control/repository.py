@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgesync.boards import profile
-from edgesync.control import checks, layers
+from edgesync.control import checks, layers, policies
 from edgesync.control.draft import BoardTypes, Draft
 from edgesync.control.parse import Place, Problem, compose
 from edgesync.control.rendering import Render, render
@@ -35,6 +35,7 @@ from edgesync.control.types import (
     Selector,
     SourceFile,
     Wave,
+    Window,
 )
 from edgesync.wire.errors import ConfigError, MalformedMessageError
 from edgesync.wire.ids import SERVER, DeviceId, Digest, device_id
@@ -166,6 +167,7 @@ def _fleet(draft: Draft, section: Section) -> None:
         _wave(draft, wave)
     if len(draft.problems) > before:
         draft.incomplete.add("waves")
+    windows = _windows(draft, section)
     failure = section.section("failure", f"a mapping with on_delta_failure: {_POLICY_TEXT}", required=False)
     settings = draft.settings
     draft.settings = replace(
@@ -173,8 +175,9 @@ def _fleet(draft: Draft, section: Section) -> None:
         failure=_failure(failure),
         abort_at=section.fraction("abort_at", settings.abort_at),
         lost_after=section.duration("lost_after", settings.lost_after),
-        byte_budget=section.size("byte_budget", settings.byte_budget),
+        manners=policies.fleet_manners(section),
         http_source=section.matching("http_source", _URL, f"an http or https URL of at most {URL_LIMIT}", ""),
+        windows=windows,
     )
     section.close()
 
@@ -184,7 +187,8 @@ def _group(draft: Draft, name: str, groups: Section) -> None:
     if not _NAME.fullmatch(name):
         groups.refuse(name, f"the name {name!r}", _NAME_TEXT)
     draft.places["group select", name] = section.at("select")
-    draft.groups.append(Group(name, _selector(section), _reference(draft, section, "group", name)))
+    release = _reference(draft, section, "group", name)
+    draft.groups.append(Group(name, _selector(section), release, policies.manners(section, budget=True)))
     section.close()
 
 
@@ -195,6 +199,20 @@ def _wave(draft: Draft, section: Section) -> None:
     if _new(draft, section, "name", ("wave", name)):
         draft.places["wave select", name] = section.at("select")
         draft.waves.append(wave)
+
+
+def _windows(draft: Draft, fleet: Section) -> tuple[Window, ...]:
+    windows = []
+    for section in fleet.sections(
+        "windows", "a list of windows, each with name, select, days, from, to", required=False
+    ):
+        window = policies.window(section, _selector(section))
+        if window.name and _new(draft, section, "name", ("window", window.name)):
+            draft.places["window select", window.name] = section.at("select")
+            windows.append(window)
+    if len(windows) > policies.WINDOWS_LIMIT:
+        fleet.refuse("windows", f"{len(windows)} windows", f"at most {policies.WINDOWS_LIMIT}")
+    return tuple(windows)
 
 
 def _failure(section: Section) -> FailurePolicy:
@@ -233,11 +251,12 @@ def _board(draft: Draft, section: Section) -> None:
     kind = section.choice("type", draft.types)
     key = section.matching("key", _HEX, "the board's public Ed25519 key, 64 lower-case hex digits")
     release = _reference(draft, section, "board", name)
+    manners = policies.manners(section, budget=True)
     section.close()
     if not device:
         return
     if _new(draft, section, "id", ("board", name)):
-        draft.boards[device] = Board(device, kind, labels, key, release)
+        draft.boards[device] = Board(device, kind, labels, key, release, manners)
         if key:
             _new(draft, section, "key", ("key", key))
     else:

@@ -18,7 +18,7 @@ SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1
 DURATIONS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 _INTEGER = re.compile(r"[0-9]{1,9}")
-_QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([A-Za-z%]{0,10})")
+_QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([A-Za-z%/]{0,10})")
 
 
 class Section:
@@ -81,10 +81,6 @@ class Section:
             hint = did_you_mean(unit, units) if unit else "the unit is missing"
         self.refuse(key, repr(text), _measure_text(units, example), hint)
         return None
-
-    def size(self, key: str, default: int) -> int:
-        """Bytes."""
-        return int(self.quantity(key, default, SIZES, "1 MB"))
 
     def duration(self, key: str, default: float) -> float:
         """Seconds; more than none."""
@@ -149,9 +145,9 @@ class Section:
             self.refuse(key, str(node), expected)
         return Section(node if isinstance(node, Table) else Table(self.at(key).line), self.at(key), self._problems)
 
-    def sections(self, key: str, expected: str) -> Iterator[Section]:
+    def sections(self, key: str, expected: str, *, required: bool = True) -> Iterator[Section]:
         """The mappings of a list, in order."""
-        for place, node in self._items(key, expected):
+        for place, node in self._items(key, expected, required=required):
             if isinstance(node, Table):
                 yield Section(node, place, self._problems)
             else:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgesync.wire.ids import DeviceId, Digest
+from edgesync.wire.messages import Manners
 
 Labels = Mapping[str, str]
 
@@ -60,11 +61,14 @@ class Selector:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Boards that share settings. Where several groups match a board and set different releases, that is an error."""
+    """Boards that share settings. Where several groups match a board and set different releases, or set the same of
+    the `manners` (by the names of `Manners`), that is an error.
+    """
 
     name: str
     select: Selector
     release: str | None = None
+    manners: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +112,8 @@ class FailurePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """One board as declared: its type (a file in `edgesync.boards`), labels, and the public half of its report key
-    (Ed25519, 64 hex digits).
+    """One board as declared: its type (a file in `edgesync.boards`), labels, the public half of its report key
+    (Ed25519, 64 hex digits), and what it has of release and `manners` for itself.
     """
 
     device: DeviceId
@@ -117,6 +121,7 @@ class Board:
     labels: Labels
     key: str
     release: str | None = None
+    manners: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +141,8 @@ class Fleet:
     """A whole fleet repository at one commit, checked.
 
     `abort_at` is the fraction of reached boards whose failure (or loss) aborts the rollout; `lost_after` the seconds
-    of silence after activation that count as lost; `byte_budget` bytes a board and month. `configs` has the config of
-    each board that has any.
+    of silence after activation that count as lost; `manners` those of boards that have none of their own. `configs`
+    has the config of each board that has any.
     """
 
     name: str
@@ -150,7 +155,7 @@ class Fleet:
     failure: FailurePolicy = field(default_factory=FailurePolicy)
     abort_at: float = 0.1
     lost_after: float = 3600.0
-    byte_budget: int = 1_000_000
+    manners: Manners = field(default_factory=Manners)
     http_source: str = ""
     windows: tuple[Window, ...] = ()
     configs: Mapping[DeviceId, ConfigBundle] = field(default_factory=dict)
@@ -158,8 +163,8 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What one board shall run, compiled from a Fleet: release name, its images by component, the wave it is in, and
-    its config, None where the repository has none for it: the board's is then left as it is.
+    """What one board shall run, compiled from a Fleet: release name, its images by component, the wave it is in; its
+    config, None where the repository has none for it: the board's is then left as it is; and its manners on the link.
     """
 
     device: DeviceId
@@ -167,3 +172,4 @@ class Wanted:
     images: Mapping[str, Image]
     wave: int
     config: ConfigBundle | None = None
+    manners: Manners = field(default_factory=Manners)

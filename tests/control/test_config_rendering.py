@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from edgesync.control import jinja, rendering
 from edgesync.control.rendering import Fault, Template, Values, render
+from edgesync.wire.errors import NotReachableError
 
 
 def values(count: int) -> list[Values]:
@@ -112,6 +113,15 @@ def test_the_child_reads_no_module_from_the_directory_that_it_is_started_in(
     (tmp_path / "jinja2.py").write_text("raise SystemExit('read from the repository')")
     monkeypatch.chdir(tmp_path)
     assert texts(Template("a", "x", [0]), values(1)) == ["x"]
+
+
+def test_a_child_that_cannot_work_is_named_and_blames_no_template(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "jinja2.py").write_text("raise ImportError('no module jinja2')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(
+        NotReachableError, match="templates of config cannot be rendered: ImportError: no module jinja2"
+    ):
+        render([Template("a", "x", [0])], values(1))
 
 
 def test_a_child_whose_parent_is_another_does_nothing():

@@ -92,7 +92,7 @@ def test_a_valid_repository_is_read_with_sizes_in_bytes_and_durations_in_seconds
     fleet = read(texts())
     assert (fleet.name, fleet.revision, sorted(fleet.boards)) == ("demo", "rev", ["demo.b01", "demo.b02"])
     assert fleet.failure == FailurePolicy("full", 4_000_000)
-    assert (fleet.abort_at, fleet.lost_after, fleet.byte_budget) == (0.125, 5400.0, 2 * 1024 * 1024)
+    assert (fleet.abort_at, fleet.lost_after, fleet.manners.budget) == (0.125, 5400.0, 2 * 1024 * 1024)
     assert [(wave.name, wave.success) for wave in fleet.waves] == [("canary", 1.0), ("rest", 0.95)]
 
 
