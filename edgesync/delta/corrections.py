@@ -7,16 +7,18 @@ compared with where the moves say that it should.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from edgesync.delta import references
-from edgesync.delta.addresses import Tables
+from edgesync.delta.addresses import Space, Tables
 from edgesync.delta.align import itself, places
 from edgesync.delta.copies import Copies, Steps
+from edgesync.delta.disk import read_base, read_into
 from edgesync.delta.format import CORRECTIONS_LIMIT, WORD
 from edgesync.delta.layout import Layout
+from edgesync.delta.pair import Pair
 from edgesync.delta.segment import source_of
 from edgesync.delta.varint import Ints
 
@@ -24,48 +26,81 @@ _LEAST = 20
 """References that a step must make right: it costs three bytes, and wrong references to one thing stand side by side in
 the corrections of the segments, where they cost little. On two pairs 8 and 50 make deltas 0 to 0.5 % larger, 3 makes
 them 7 to 11 % larger."""
+_HELD = 1 << 22
+"""References in memory before equal ones are counted."""
 
 
-def correct(base: bytes, result: bytes, copies: Copies, tables: Tables, known: Layout) -> Tables:
-    """The same tables with the corrections that make most references right."""
-    targets, seen = _observe(base, result, copies, tables, itself(known))
-    return replace(tables, corrections=_steps(targets, seen, tables))
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Addresses in the base that something refers to, what the same words of the result refer to, and how many do."""
+
+    target: Ints
+    seen: Ints
+    count: Ints
 
 
-def _observe(base: bytes, result: bytes, copies: Copies, there: Tables, here: Tables) -> tuple[Ints, Ints]:
-    """Addresses in the base that something refers to, and what the same word of the result refers to.
+def correct(pair: Pair, copies: Copies, tables: Tables, known: Layout) -> Tables:
+    """The same tables with the corrections that make most references right. Raises StorageError."""
+    return replace(tables, corrections=_steps(_observe(pair, copies, tables, itself(known)), tables))
 
-    `there` are the tables from base to result; with `here` the result is its own base.
+
+def _observe(pair: Pair, copies: Copies, there: Tables, here: Tables) -> Seen:
+    """What the references of the result say. `there` are the tables from base to result; with `here` the result is its
+    own base.
     """
-    old, new = np.frombuffer(base, "<u4", len(base) // WORD), np.frombuffer(result, "<u4", len(result) // WORD)
-    targets, seen = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    first, last = (copies.at[0], copies.at[-1] + copies.length[-1]) if len(copies.at) else (0, 0)
-    for start in range(int(first) // WORD // references.PAGE * references.PAGE, int(last) // WORD, references.PAGE):
-        page = new[start : start + references.PAGE]
-        source = source_of(copies.window(WORD * start, WORD * (start + len(page))), len(page))
-        if (source < 0).all():
-            continue
-        before = np.where(source >= 0, old[np.minimum(source // WORD, len(old) - 1)], 0).astype(np.uint32)
-        first = references.find(before, source, there)
-        second = references.find(page, places(start, len(page)), here)
-        same = (first.kind == second.kind) & (first.kind != references.PLAIN) & (first.kind != references.NAME)
-        targets.append(first.target[same])
-        seen.append(second.target[same])
-    return np.concatenate(targets), np.concatenate(seen)
+    parts, held = list[Seen](), 0
+    with pair.opened() as (base, result):
+        for start in _pages(copies, here.result):
+            count = min(references.PAGE, pair.result_length // WORD - start)
+            window = copies.window(WORD * start, WORD * (start + count))
+            source = source_of(window, count)
+            before, page = np.zeros(count, "<u4"), np.zeros(count, "<u4")
+            for at, place, length in window.rows():
+                read_base(base, before.view(np.uint8).data[at : at + length], place)
+            before[source < 0] = 0
+            read_into(result, page.view(np.uint8).data, WORD * start, pair.result)
+            first = references.find(before, source, there)
+            second = references.find(page, places(start, count), here)
+            same = (first.kind == second.kind) & (first.kind != references.PLAIN) & (first.kind != references.NAME)
+            parts.append(Seen(first.target[same], second.target[same], np.ones(int(same.sum()), np.int64)))
+            held += len(parts[-1].target)
+            if held > _HELD:
+                parts, held = [_counted(parts)], 0
+    return _counted(parts)
 
 
-def _steps(targets: Ints, seen: Ints, tables: Tables) -> Steps:
+def _pages(copies: Copies, space: Space) -> list[int]:
+    """First word of each page of the result in which there are copies and programs."""
+    if not len(copies.at):
+        return []
+    first, last = int(copies.at[0]) // WORD, int(copies.at[-1] + copies.length[-1]) // WORD
+    start = np.arange(first // references.PAGE * references.PAGE, last, references.PAGE)
+    before = np.searchsorted(space.offset + space.length, WORD * start, side="right")
+    behind = np.searchsorted(space.offset, WORD * (start + references.PAGE))
+    return list(start[behind > before].tolist())
+
+
+def _counted(parts: list[Seen]) -> Seen:
+    """Each pair of target and what was seen once, with its count, ascending."""
+    target, seen, count = (
+        np.concatenate([np.zeros(0, np.int64), *(getattr(part, field.name) for part in parts)])
+        for field in fields(Seen)
+    )
+    order = np.lexsort((seen, target))
+    target, seen, count = target[order], seen[order], count[order]
+    fresh = np.flatnonzero(
+        np.concatenate(([True], (target[1:] != target[:-1]) | (seen[1:] != seen[:-1])))[: len(target)]
+    )
+    return Seen(target[fresh], seen[fresh], np.add.reduceat(count, fresh) if len(fresh) else count)
+
+
+def _steps(observed: Seen, tables: Tables) -> Steps:
     """What to add from which target on, so that most of the observed ones are right."""
-    moved = tables.moved(targets, corrected=False)
+    moved = tables.moved(observed.target, corrected=False)
     known = moved > 0
-    target, shift = targets[known], (seen - moved)[known]
-    order = np.lexsort((shift, target))
-    target, shift = target[order], shift[order]
+    target, shift, count = observed.target[known], (observed.seen - moved)[known], observed.count[known]
     if not len(target):
         return Steps(target, shift)
-    fresh = np.flatnonzero(np.concatenate(([True], (target[1:] != target[:-1]) | (shift[1:] != shift[:-1]))))
-    count = np.diff(np.append(fresh, len(target)))
-    target, shift = target[fresh], shift[fresh]
     # Of the shifts that were seen for one target, the most frequent.
     order = np.lexsort((count, target))
     last = np.append(target[order][1:] != target[order][:-1], True)

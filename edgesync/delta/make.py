@@ -1,34 +1,41 @@
 """Making a delta, on the server: `python -m edgesync.delta.make BASE RESULT OUT`, in a process of its own.
 
-Global alignments of both images (`plan`), then segment by segment what the decoder needs, then a real application of
-the delta: OUT appears only when that gave the result. Both images are in memory, and the suffix sort takes about 18
-bytes a byte of the base and one CPU second for two megabytes, three times over for images with programs.
+An alignment of both images, then segment by segment what the decoder needs, then a real application of the delta: OUT
+appears only when that gave the result. Small images are aligned as a whole in memory (`plan`), long ones group by group
+(`survey`); all cores work, and all processes together stay below 4 GiB.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from edgesync.delta import chapter, plan, segment
+from edgesync.delta import encoder, plan
 from edgesync.delta.apply import apply_delta
 from edgesync.delta.command import run
 from edgesync.delta.copies import Copies
-from edgesync.delta.format import CHECK, SEGMENT, Header
+from edgesync.delta.crew import Crew
+from edgesync.delta.disk import Meter, hash_of, size_of
+from edgesync.delta.format import LENGTH_LIMIT, Header
 from edgesync.delta.layout import Layout
+from edgesync.delta.pair import Pair, opened, pair_of
+from edgesync.delta.ranges import ranges
+from edgesync.delta.survey import PhaseProgress, survey
 from edgesync.host.files import fsync_dir, storage_errors
-from edgesync.wire.blob import short_hash
+from edgesync.wire.blob import HASH
 from edgesync.wire.errors import ConfigError
-from edgesync.wire.ids import Digest, digest_of
+from edgesync.wire.ids import Digest
 
-ALIGN_LIMIT = 256 << 20
-"""Bytes of the longest image that is aligned in one piece: 5 GB of memory."""
-
-PhaseProgress = Callable[[str, int, int], None]
+WHOLE = 64 << 20
+"""Bytes of the longest images that are aligned in one piece, which finds a little more than groups do, and takes 22
+bytes of memory a byte."""
+ALONE = 4 << 20
+"""Bytes of the longest result that is encoded in this process: others would start for longer than they work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +50,33 @@ class DeltaInfo:
 
 
 def make_delta(base_path: str, result_path: str, out_path: str, progress: PhaseProgress | None = None) -> DeltaInfo:
-    """Write the delta from one image to the other. Progress: ("align" | "encode" | "verify", bytes done, of).
+    """Write the delta from one image to the other. Progress: ("hash" | "align" | "encode" | "verify", done, of), in
+    bytes.
 
-    Raises ConfigError for an image that is too long, DiskFullError or StorageError for files that cannot be read or
-    written; then there is nothing at `out_path` that was not there before.
+    Raises ConfigError for an image that is too long for the format, DiskFullError or StorageError for files that cannot
+    be read or written, BuildFailedError when a process of the build dies; then there is nothing at `out_path` that was
+    not there before.
     """
     report = progress or (lambda _phase, _done, _total: None)
-    base, result = _read_image(base_path), _read_image(result_path)
-    info = DeltaInfo(0, len(base), digest_of(base), len(result), digest_of(result))
-    report("align", 0, len(result))
-    bodies = (
-        encode(base, result, copies, known, functools.partial(report, "encode"))
-        for copies, known in plan.variants(base, result)
-    )
-    body = min(bodies, key=len)
+    pair = pair_of(base_path, result_path)
+    for path, length in ((pair.base, pair.base_length), (pair.result, pair.result_length)):
+        if length > LENGTH_LIMIT:
+            raise ConfigError(f"{path}: {length} bytes, expected at most {LENGTH_LIMIT} in an image")
+    info = DeltaInfo(0, pair.base_length, _digest(pair.base), pair.result_length, _digest(pair.result))
+    size = 1 if pair.result_length <= ALONE else len(os.sched_getaffinity(0))
+    with contextlib.closing(Crew(size)) as crew:
+        body = min(
+            (
+                encoder.encode(crew, pair, copies, known, functools.partial(report, "encode"))
+                for copies, known in _alignments(crew, pair, report)
+            ),
+            key=len,
+        )
     temporary = f"{out_path}.tmp"
     with storage_errors(out_path):
         try:
             with open(temporary, "w+b") as out, open(base_path, "rb") as base_file:
-                out.write(header_of(base, result).encode() + body)
+                out.write(_header(info).encode() + body)
                 out.flush()
                 os.fsync(out.fileno())
                 _verify(base_file.fileno(), out.fileno(), info, os.path.dirname(out_path) or ".", report)
@@ -74,36 +89,28 @@ def make_delta(base_path: str, result_path: str, out_path: str, progress: PhaseP
     return replace(info, length=length)
 
 
-def encode(base: bytes, result: bytes, copies: Copies, known: Layout, report: Callable[[int, int], None]) -> bytes:
-    """All behind the header of a delta with this alignment."""
-    parts = []
-
-    def read(view: memoryview, offset: int) -> None:
-        view[:] = base[offset : offset + len(view)]
-
-    alone = len(result) <= SEGMENT
-    for tables, segments in plan.chapters(base, result, copies, known):
-        coded = []
-        for offset in (number * SEGMENT for number in segments):
-            report(offset, len(result))
-            part = result[offset : offset + SEGMENT]
-            coded.append(segment.encode(tables, part, offset, read, b"" if alone else short_hash(part)[:CHECK]))
-        parts.append(chapter.encode(tables, segments.start, coded))
-    return b"".join(parts)
+def _digest(path: str) -> Digest:
+    with opened(path) as fd:
+        return hash_of(fd, size_of(fd), Meter(0, lambda _done, _total: None), path)
 
 
-def header_of(base: bytes, result: bytes) -> Header:
-    return Header(len(base), short_hash(base).hex(), len(result), short_hash(result).hex())
+def _header(info: DeltaInfo) -> Header:
+    base, result = (digest[: 2 * HASH] for digest in (info.base_sha256, info.result_sha256))
+    return Header(info.base_length, base, info.result_length, result)
 
 
-def _read_image(path: str) -> bytes:
-    with storage_errors(path), open(path, "rb") as file:
-        data = file.read(ALIGN_LIMIT + 1)
-    if len(data) > ALIGN_LIMIT:
-        raise ConfigError(
-            f"{path}: more than {ALIGN_LIMIT} bytes; a delta is made of shorter images, send a full image"
+def _alignments(crew: Crew, pair: Pair, report: PhaseProgress) -> Iterator[tuple[Copies, Layout]]:
+    """Those that are worth a try."""
+    if max(pair.base_length, pair.result_length) > WHOLE:
+        yield survey(crew, pair, report)
+        return
+    report("align", 0, pair.result_length)
+    with pair.opened() as (base, result):
+        images = (
+            ranges([(0, pair.base_length)]).read(base, pair.base),
+            ranges([(0, pair.result_length)]).read(result, pair.result),
         )
-    return data
+    yield from plan.variants(*images)
 
 
 def _verify(base_fd: int, delta_fd: int, info: DeltaInfo, directory: str, report: PhaseProgress) -> None:

@@ -6,17 +6,20 @@ kept.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 
 import numpy as np
 
+from edgesync.delta import atlas
 from edgesync.delta.addresses import NO_STEPS, Tables
 from edgesync.delta.align import align, realign
 from edgesync.delta.chapter import Chapter, moves_between
 from edgesync.delta.copies import Copies
 from edgesync.delta.corrections import correct
-from edgesync.delta.format import COPIES_LIMIT, SEGMENT
+from edgesync.delta.format import COPIES_LIMIT, PIECES_LIMIT, REGIONS_LIMIT, SEGMENT
 from edgesync.delta.layout import Layout, layout
+from edgesync.delta.pair import Pair
 
 COPY_MIN = 16
 """Bytes of the shortest copy that is sent: a shorter one costs more in the tables than it saves."""
@@ -35,22 +38,47 @@ def variants(base: bytes, result: bytes) -> Iterator[tuple[Copies, Layout]]:
         yield copies, known
 
 
-def chapters(base: bytes, result: bytes, copies: Copies, known: Layout) -> Iterator[tuple[Chapter, range]]:
-    """Each chapter with the numbers of its segments."""
-    first, segments = 0, -(-len(result) // SEGMENT)
+def chapters(pair: Pair, copies: Copies, known: Layout) -> Iterator[tuple[Copies, Layout, range]]:
+    """The copies of each chapter, what it must know of programs, and the numbers of its segments."""
+    copies = copies.at_least(COPY_MIN)
+    first, segments = 0, -(-pair.result_length // SEGMENT)
     edges = np.arange(segments) * SEGMENT
     before = np.searchsorted(copies.at, edges)
-    behind = np.searchsorted(copies.at, np.minimum(edges + SEGMENT, len(result)))
+    behind = np.searchsorted(copies.at, np.minimum(edges + SEGMENT, pair.result_length))
     while first < segments:
         # A copy that an edge cuts in two is counted on both sides.
-        start = first * SEGMENT
         end = first + max(1, int((behind[first:] - before[first] < COPIES_LIMIT).sum()))
-        part = copies.window(start, min(end * SEGMENT, len(result))).at_least(COPY_MIN)
-        yield _chapter(base, result, Copies(part.at + start, part.base, part.length), known), range(first, end)
+        end, programs = _end(known, first, end, pair.result_length)
+        start = first * SEGMENT
+        part = copies.window(start, min(end * SEGMENT, pair.result_length)).at_least(COPY_MIN)
+        yield Copies(part.at + start, part.base, part.length), programs, range(first, end)
         first = end
 
 
-def _chapter(base: bytes, result: bytes, copies: Copies, known: Layout) -> Chapter:
-    moves = moves_between(copies, known.base, known.result, len(base), len(result))
-    tables = Tables(known.base, known.result, moves, NO_STEPS, known.base_regions, known.bias)
-    return Chapter(copies, correct(base, result, copies, tables, known))
+def tables(pair: Pair, copies: Copies, known: Layout) -> Chapter:
+    """A chapter with all that a board must know. Raises StorageError."""
+    moves = moves_between(copies, known.base, known.result, pair.base_length, pair.result_length)
+    plain = Tables(known.base, known.result, moves, NO_STEPS, known.base_regions, known.bias)
+    return Chapter(copies, correct(pair, copies, plain, known))
+
+
+def _end(known: Layout, first: int, end: int, length: int) -> tuple[int, Layout]:
+    """Where the chapter from segment `first` on ends, at `end` at the latest, so that its tables have room for its
+    programs, and few bytes of programs are cut off; and these programs.
+    """
+
+    def too_many(end: int) -> bool:
+        part = atlas.reaching(known, first * SEGMENT, end * SEGMENT)
+        pieces = max(len(part.base.offset), len(part.result.offset))
+        return pieces > PIECES_LIMIT or len(part.base_regions.start) > REGIONS_LIMIT
+
+    if too_many(end):
+        end = first + bisect_left(range(first + 1, end), True, key=too_many)
+        if end == first:  # one segment with parts of thousands of programs: none is predicted
+            return first + 1, atlas.chosen(known, np.zeros(len(known.bias), np.bool_))
+    if end * SEGMENT < length:
+        edges = np.arange(end, first + (end - first) * 3 // 4, -1)
+        start, behind = atlas.spans(known, length)
+        cut = (start < SEGMENT * edges[:, None]) & (SEGMENT * edges[:, None] < behind)
+        end = int(edges[(cut * (behind - start)).sum(axis=1).argmin()])
+    return end, atlas.reaching(known, first * SEGMENT, end * SEGMENT)

@@ -9,6 +9,7 @@ import itertools
 import os
 import random
 import struct
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,12 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from edgesync.delta import apply, chapter, make, plain, segment
+from edgesync.delta import apply, chapter, encoder, plain, segment
 from edgesync.delta.addresses import FILE_SHIFT, NO_STEPS, NO_TABLES, Regions, Space, Tables
 from edgesync.delta.align import align
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies, Steps
+from edgesync.delta.crew import Crew
 from edgesync.delta.disk import read_base
 from edgesync.delta.format import (
     CHECK,
@@ -38,6 +40,7 @@ from edgesync.delta.format import (
     parse_segment_header,
 )
 from edgesync.delta.layout import layout
+from edgesync.delta.pair import Pair, pair_of
 from edgesync.wire.blob import short_hash
 from edgesync.wire.ids import Digest, digest_of
 
@@ -64,12 +67,22 @@ def rebuilt(seed: int, base: bytes) -> bytes:
     return bytes(result)
 
 
+@contextmanager
+def on_disk(base: bytes, result: bytes) -> Iterator[Pair]:
+    with tempfile.TemporaryDirectory() as directory:
+        paths = [os.path.join(directory, name) for name in ("base", "result")]
+        for path, data in zip(paths, (base, result), strict=True):
+            Path(path).write_bytes(data)
+        yield pair_of(*paths)
+
+
 def delta_of(base: bytes, result: bytes, copies: Copies | None = None) -> bytes:
     """A delta in memory, from bsdiff's alignment or from given copies."""
     copies = align(base, result) if copies is None else copies
-    return make.header_of(base, result).encode() + make.encode(
-        base, result, copies, layout(base, result, copies), lambda *_: None
-    )
+    known = layout(base, result, copies)
+    with on_disk(base, result) as pair:
+        body = encoder.encode(Crew(1), pair, copies, known, lambda *_: None)
+    return Header(len(base), short_hash(base).hex(), len(result), short_hash(result).hex()).encode() + body
 
 
 def program(code: bytes, pointers: bytes = b"", *, grown: int = 0) -> bytes:

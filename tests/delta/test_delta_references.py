@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from delta_parts import NO_TABLES, decoded_chapter, delta_of, linked, program
+from delta_parts import NO_TABLES, decoded_chapter, delta_of, linked, on_disk, program
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +24,8 @@ def moved():
     copies = align.realign(OLD, NEW, copies, known)
     moves = chapter.moves_between(copies, known.base, known.result, len(OLD), len(NEW))
     tables = Tables(known.base, known.result, moves, NO_STEPS, known.base_regions, known.bias)
-    return copies, corrections.correct(OLD, NEW, copies, tables, known), known
+    with on_disk(OLD, NEW) as pair:
+        return copies, corrections.correct(pair, copies, tables, known), known
 
 
 def wrong(copies, tables):

@@ -24,11 +24,14 @@ class Reader:
     """Applies bodies of deltas between two small images."""
 
     def __init__(self) -> None:
-        from edgesync.delta.make import header_of
+        from edgesync.delta.format import Header
+        from edgesync.wire.blob import short_hash
 
         self.base = _image(0)
         self.result = _image(1)
-        self.header = header_of(self.base, self.result).encode()
+        self.header = Header(
+            len(self.base), short_hash(self.base).hex(), len(self.result), short_hash(self.result).hex()
+        ).encode()
         self._base_fd = _memory(self.base)
 
     def one(self, body: bytes) -> str:

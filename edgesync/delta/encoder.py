@@ -1,0 +1,56 @@
+"""All behind the header of a delta: chapters and segments, each encoded by whichever process is free.
+
+Server only.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from edgesync.delta import chapter, plan, segment
+from edgesync.delta.chapter import Chapter
+from edgesync.delta.copies import Copies
+from edgesync.delta.crew import Crew, Report, Task
+from edgesync.delta.disk import read_base
+from edgesync.delta.format import CHECK, SEGMENT
+from edgesync.delta.layout import Layout
+from edgesync.delta.pair import Pair
+from edgesync.delta.ranges import ranges
+from edgesync.wire.blob import short_hash
+
+_RUN = 8
+"""Segments that are encoded in one go: the tables, at most 7 MiB, travel to the worker each time."""
+_MEMORY = 128 << 20
+"""Bytes that a segment or the corrections of a chapter take at most."""
+
+
+def encode(crew: Crew, pair: Pair, copies: Copies, known: Layout, report: Report) -> bytes:
+    """The chapters of a delta with this alignment. Raises StorageError."""
+    cut = list(plan.chapters(pair, copies, known))
+    chapters = crew.run([Task(plan.tables, (pair, part, programs), _MEMORY, 0) for part, programs, _ in cut], _nothing)
+    tasks = [
+        Task(encode_run, (pair, tables, numbers[at : at + _RUN]), _MEMORY, len(numbers[at : at + _RUN]) * SEGMENT)
+        for tables, (_, _, numbers) in zip(chapters, cut, strict=True)
+        for at in range(0, len(numbers), _RUN)
+    ]
+    done = iter(crew.run(tasks, report))
+    body = []
+    for tables, (_, _, numbers) in zip(chapters, cut, strict=True):
+        segments = [coded for _ in range(0, len(numbers), _RUN) for coded in next(done)]
+        body.append(chapter.encode(tables, numbers.start, segments))
+    return b"".join(body)
+
+
+def encode_run(pair: Pair, tables: Chapter, numbers: range) -> list[bytes]:
+    """The segments with these numbers."""
+    coded, alone = [], pair.result_length <= SEGMENT
+    with pair.opened() as (base, result):
+        for offset in (number * SEGMENT for number in numbers):
+            wanted = ranges([(offset, min(SEGMENT, pair.result_length - offset))]).read(result, pair.result)
+            check = b"" if alone else short_hash(wanted)[:CHECK]
+            coded.append(segment.encode(tables, wanted, offset, functools.partial(read_base, base), check))
+    return coded
+
+
+def _nothing(_done: int, _total: int) -> None:
+    """Progress of what is too short to tell."""
