@@ -37,8 +37,9 @@ class BrokerConfig:
 class ServerConfig:
     """Paths are absolute; `database` is a URL, whose own path is its own business. `poll` is the seconds between two
     looks at the repository, should the hook be silent. `profiles` is a directory of board types beside those of the
-    package, or None. `director_key` signs what boards shall run. `http_source` is where boards find blobs that the
-    broker has not got, "" for the fleet's own setting.
+    package, or None; `allowed_signers` a file of the keys of which one must have signed the branch's head (ssh-keygen's
+    ALLOWED SIGNERS), or None where nobody need have. `director_key` signs what boards shall run. `http_source` is where
+    boards find blobs that the broker has not got, "" for the fleet's own setting.
     """
 
     file: Path
@@ -51,6 +52,7 @@ class ServerConfig:
     socket: Path
     poll: int
     profiles: Path | None
+    allowed_signers: Path | None
     http_source: str
     broker: BrokerConfig
     director_key: Path
@@ -83,6 +85,9 @@ def _server(file: Path, top: Section) -> ServerConfig:
     state = (base / top.text("state", "a directory", "state")).resolve()
     broker = top.section("broker", "a table with host and port", required=True)
     trust = top.section("trust", "a table with key", required=True)
+    git = top.section("git", "a table with allowed_signers", required=False)
+    signers = git.text("allowed_signers", "a file of allowed signers", "")
+    git.close()
     profiles = top.text("profiles", "a directory of board types", "")
     config = ServerConfig(
         file,
@@ -95,6 +100,7 @@ def _server(file: Path, top: Section) -> ServerConfig:
         (base / top.text("socket", "the path of a Unix socket", str(state / "edgesync.sock"))).resolve(),
         top.integer("poll", 5, 1, 3600, "seconds"),
         (base / profiles).resolve() if profiles else None,
+        (base / signers).resolve() if signers else None,
         top.text("http_source", "an http or https URL", ""),
         _broker(base, broker),
         (base / trust.text("key", "the director's private key file")).resolve(),

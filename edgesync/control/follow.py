@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgesync.boards.profile import BoardProfile
-from edgesync.control import images, repository
+from edgesync.control import hooks, images, repository
 from edgesync.control.config import ServerConfig
 from edgesync.control.desired import compile_fleet
 from edgesync.control.images import HashCache, ImageStore
@@ -65,8 +65,21 @@ class Follower:
             if isinstance(seen, EdgesyncError):
                 self._complain("", seen)
             else:
+                if self._head is None:
+                    await asyncio.to_thread(self._install_hooks)
                 self._head, self.problem = seen, ""
                 self._look.set()
+
+    def _install_hooks(self) -> None:
+        try:
+            foreign = hooks.install(self._repository.git, self._config.socket)
+        except EdgesyncError as error:
+            log.warning(
+                "no hooks in %s, commits are seen within %d s: %s", self._repository.path, self._config.poll, error
+            )
+        else:
+            if foreign:
+                log.info("hooks that are not edgesync's were left alone: %s", ", ".join(foreign))
 
     async def _wait(self, watching: asyncio.Task[None]) -> None:
         """Until there is something to look at."""
@@ -82,6 +95,8 @@ class Follower:
 
     async def _take(self, commit: Commit, last_good: str) -> None:
         try:
+            if self._config.allowed_signers:
+                await asyncio.to_thread(self._repository.verify, commit.id, self._config.allowed_signers)
             spec = await asyncio.to_thread(self._compile, commit)
         except EdgesyncError as error:
             self._complain(commit.id, error)

@@ -37,11 +37,16 @@ class Problem:
     expected: str
     hint: str = ""
 
-    def __str__(self) -> str:
-        where = f"{self.file}:{self.line}" if self.line else self.file
+    @property
+    def said(self) -> str:
+        """All but where."""
         key = f"{self.key}: " if self.key else ""
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{where}: {key}found {self.found}, expected {self.expected}{hint}"
+        return f"{key}found {self.found}, expected {self.expected}{hint}"
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.said}"
 
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in Problem.__slots__}

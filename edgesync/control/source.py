@@ -1,41 +1,33 @@
-"""The git repository that a fleet is followed from, read through the git command line. The only caller of git.
+"""The git repository that a fleet is followed from.
 
-Nothing here changes a repository but `create` and `install_hooks`, and nothing here uses the network: a mirror of a
-remote is fetched by whoever owns it.
+Nothing here changes a repository but `create`, and nothing uses the network: a mirror of a remote is fetched by whoever
+owns it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import stat
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgesync.control.git import Git
 from edgesync.control.parse import FILE_LIMIT
 from edgesync.control.types import EXECUTABLE, LINK, REGULAR, SourceFile
-from edgesync.host.files import storage_errors, write_atomic
 from edgesync.wire.bundle import BUNDLE_LIMIT
-from edgesync.wire.errors import ConfigError, NotReachableError
+from edgesync.wire.errors import ConfigError, NotReachableError, UntrustedCommitError
 
-TIMEOUT = 30.0
-"""Seconds for one call of git."""
 FILES_LIMIT = 50_000
 """Files of one commit: a layer of config for each of 10,000 boards has a few for each."""
 TOTAL_LIMIT = 64 * 1024 * 1024
 """Bytes of all fleet files of one commit."""
-OUTPUT_LIMIT = 4 * 1024 * 1024
-"""Bytes of one answer of git, file contents and listings apart."""
 LISTING_LIMIT = FILES_LIMIT * 400
 """Bytes of the list of all fleet files, whose names may be long."""
 
 CONFIG = "config"
 FLEET_PATHS = ("fleet.yaml", "boards", "releases", CONFIG)
-HOOK_MARK = "# written by edgesync: tells the server at once that the branch may have moved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +48,7 @@ class Repository:
     def __init__(self, path: Path, branch: str = "main") -> None:
         self.path = path.absolute()
         self.branch = branch
+        self.git = Git(path)
 
     def head(self) -> Commit:
         """The newest commit of the branch."""
@@ -65,43 +58,79 @@ class Repository:
         """The full id of a commit named as git names commits: a branch, a tag, `HEAD~1`."""
         if rev.startswith("-") or not rev.isprintable():
             raise ConfigError(f"{self.path}: found {rev[:60]!r}, expected the name of a commit")
-        found = self._git("rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}", missing_ok=True)
+        found = self.git("rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}", missing_ok=True)
         if not found:
             raise ConfigError(f"{self.path}: no commit {rev!r}; `git log` and `git branch` list what there is")
         return found.decode().strip()
 
     def commit(self, rev: str) -> Commit:
-        found = self._git(
-            "log", "-1", "--no-show-signature", "--format=%H%x00%an <%ae>%x00%ct%x00%s", self.resolve(rev)
-        )
+        found = self.git("log", "-1", "--no-show-signature", "--format=%H%x00%an <%ae>%x00%ct%x00%s", self.resolve(rev))
         name, author, time, subject = found.decode(errors="replace").rstrip("\n").split("\0", 3)
         return Commit(name, author, int(time), subject)
 
+    def verify(self, commit: str, signers: Path) -> None:
+        """Raises UntrustedCommitError unless a key in the file `signers` (ssh-keygen's ALLOWED SIGNERS) has signed the
+        commit, ConfigError where there is no such file.
+
+        What the repository or the account configures counts for nothing: git would take a signature of another format
+        from any key that the account's gpg knows, and ask whatever program is configured.
+        """
+        if not signers.is_file():
+            raise ConfigError(f"{signers}: no such file, expected the allowed signers of {self.path}")
+        settings = {
+            "gpg.format": "ssh",
+            "gpg.ssh.allowedSignersFile": str(signers),
+            "gpg.ssh.program": "ssh-keygen",
+            "gpg.minTrustLevel": "fully",
+            **dict.fromkeys(("gpg.program", "gpg.openpgp.program", "gpg.x509.program"), "false"),
+        }
+        words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        try:
+            self.git(*words, "verify-commit", commit)
+        except NotReachableError as error:
+            raise UntrustedCommitError(f"commit {commit[:12]}: {error}") from error
+
     def files(self, rev: str) -> Mapping[str, SourceFile]:
         """The fleet's files at a commit, within the limits. Links and submodules are not followed."""
-        wanted = ("ls-tree", "-r", "-z", "-l", "--full-tree", self.resolve(rev), "--", *FLEET_PATHS)
-        objects: dict[str, str] = {}
-        sizes: dict[str, int] = {}
-        modes: dict[str, int] = {}
-        for entry in self._git(*wanted, limit=LISTING_LIMIT).split(b"\0")[:-1]:
-            meta, _, name = entry.partition(b"\t")
-            mode, _, identity, size = meta.decode().split()
-            path = _fleet_path(name)
-            if path is None:
-                continue
-            modes[path] = _git_mode(int(mode, 8))
-            if modes[path] not in (REGULAR, EXECUTABLE):
-                continue
-            if not size.isdigit():
-                raise _missing(self.path, identity)
-            objects[path], sizes[path] = identity, int(size)
+        listing = self.git(
+            "ls-tree", "-r", "-z", "--full-tree", self.resolve(rev), "--", *FLEET_PATHS, limit=LISTING_LIMIT
+        )
+        entries = {}
+        for meta, name in _entries(listing):
+            mode, _, identity = meta.split()
+            entries[name] = (mode, identity)
+        return self._files(entries)
+
+    def staged_files(self) -> Mapping[str, SourceFile]:
+        """The fleet's files as `git commit` would commit them now: those of the index that a hook was told of, else of
+        the repository's own.
+        """
+        index = os.environ.get("GIT_INDEX_FILE")
+        more = {"GIT_INDEX_FILE": os.path.abspath(index)} if index else {}
+        listing = self.git("ls-files", "-z", "--stage", "--", *FLEET_PATHS, limit=LISTING_LIMIT, environment=more)
+        entries = {}
+        for meta, name in _entries(listing):
+            mode, identity, stage = meta.split()
+            if stage != "0":
+                raise ConfigError(
+                    f"{name.decode(errors='replace')}: found a conflict of a merge, expected a settled file"
+                )
+            entries[name] = (mode, identity)
+        return self._files(entries)
+
+    def _files(self, entries: Mapping[bytes, tuple[str, str]]) -> Mapping[str, SourceFile]:
+        """The files behind a listing: mode and object by name."""
+        found = {path: entry for name, entry in entries.items() if (path := _fleet_path(name)) is not None}
+        modes = {path: _git_mode(int(mode, 8)) for path, (mode, _) in found.items()}
+        objects = {path: found[path][1] for path, mode in modes.items() if mode in (REGULAR, EXECUTABLE)}
+        sizes = dict(zip(objects, self._sizes(objects.values()), strict=True))
         _within_limits(modes, sizes)
         contents = dict(zip(objects, self._contents(objects.values(), sum(sizes.values())), strict=True))
         return {path: SourceFile(contents.get(path, b""), mode) for path, mode in modes.items()}
 
     def current_files(self) -> Mapping[str, SourceFile]:
         """The fleet's files as they lie in the working tree, committed or not; in a bare repository those at HEAD."""
-        return self.files("HEAD") if self.is_bare() else self._working_files()
+        return self.files("HEAD") if self.git.is_bare() else self._working_files()
 
     def _working_files(self) -> Mapping[str, SourceFile]:
         found = {
@@ -118,21 +147,17 @@ class Repository:
             raise ConfigError(f"{error.filename}: {error.strerror}; expected a file that can be read") from error
         return {path: SourceFile(contents.get(path, b""), mode) for path, mode in modes.items()}
 
-    def is_bare(self) -> bool:
-        """True for a repository without a working tree."""
-        return not (self.path / ".git").exists() and (self.path / "objects").is_dir()
-
     def create(self, message: str) -> None:
         """Make a repository of a directory and commit all that is in it, as edgesync's own first commit."""
-        self._git("init", "--quiet", "--template=", f"--initial-branch={self.branch}")
-        self._git("add", "--all")
+        self.git("init", "--quiet", "--template=", f"--initial-branch={self.branch}")
+        self.git("add", "--all")
         own = (
             "user.name=edgesync",
             "user.email=edgesync@localhost",
             "commit.gpgSign=false",
             "core.hooksPath=/dev/null",
         )
-        self._git(*(word for setting in own for word in ("-c", setting)), "commit", "--quiet", f"--message={message}")
+        self.git(*(word for setting in own for word in ("-c", setting)), "commit", "--quiet", f"--message={message}")
 
     async def watch(
         self, poll_seconds: float, wake: asyncio.Event
@@ -160,35 +185,6 @@ class Repository:
             except asyncio.TimeoutError:  # the builtin TimeoutError only from Python 3.11 on
                 pass
 
-    def install_hooks(self, socket: Path) -> tuple[str, ...]:
-        """Hooks that tell the server behind the Unix socket at once; polling would see the same a little later.
-
-        They run in the background, so that a server that is away costs a commit neither time nor success. Returns
-        the names of hooks that were left alone because they are someone else's, or lie outside of the repository;
-        raises StorageError where they cannot be written.
-        """
-        directory = self._located("hooks")
-        names = ("post-receive",) if self.is_bare() else ("post-commit", "post-merge", "post-rewrite", "post-receive")
-        if not directory.is_relative_to(self._located("")):
-            return names
-        text = _hook(socket)
-        foreign = []
-        with storage_errors(str(directory)):
-            directory.mkdir(exist_ok=True)
-        for name in names:
-            place = directory / name
-            found = place.read_bytes() if place.exists() else b""
-            if place.is_symlink() or (found and HOOK_MARK.encode() not in found):
-                foreign.append(name)
-            elif found != text:
-                write_atomic(str(place), text, 0o755)
-        return tuple(foreign)
-
-    def _located(self, name: str) -> Path:
-        """A path that belongs to git, as `core.hooksPath` and the like have it."""
-        found = self._git("rev-parse", *(("--git-path", name) if name else ("--git-common-dir",)))
-        return (self.path / os.fsdecode(found.rstrip(b"\n"))).resolve()
-
     def _walk(self) -> Iterable[Path]:
         for place in (self.path / name for name in FLEET_PATHS):
             if place.is_symlink() or not place.is_dir():
@@ -198,13 +194,28 @@ class Repository:
                 links = (name for name in below if os.path.islink(os.path.join(parent, name)))
                 yield from (Path(parent, name) for name in (*names, *links))
 
+    def _sizes(self, objects: Iterable[str]) -> list[int]:
+        """The bytes of each blob, without reading any."""
+        names = list(objects)
+        if not names:
+            return []
+        request = "".join(f"{name}\n" for name in names).encode()
+        answer = self.git("cat-file", "--batch-check=%(objecttype) %(objectsize)", stdin=request, limit=LISTING_LIMIT)
+        sizes = []
+        for name, line in zip(names, answer.decode().splitlines(), strict=True):
+            kind, _, size = line.partition(" ")
+            if kind != "blob" or not size.isdigit():
+                raise _missing(self.path, name)
+            sizes.append(int(size))
+        return sizes
+
     def _contents(self, objects: Iterable[str], total: int) -> list[bytes]:
         """The bytes of blobs, by one `git cat-file --batch`: a header line, the bytes, a newline for each."""
         names = list(objects)
         if not names:
             return []
         request = "".join(f"{name}\n" for name in names).encode()
-        answer = self._git("cat-file", "--batch", stdin=request, limit=total + 100 * len(names))
+        answer = self.git("cat-file", "--batch", stdin=request, limit=total + 100 * len(names))
         contents, at = [], 0
         for name in names:
             end = answer.index(b"\n", at)
@@ -216,45 +227,16 @@ class Repository:
             at += 1
         return contents
 
-    def _git(self, *arguments: str, stdin: bytes = b"", limit: int = OUTPUT_LIMIT, missing_ok: bool = False) -> bytes:
-        if not self.path.is_dir():
-            raise NotReachableError(f"{self.path}: no such directory, expected a git repository")
-        command = ["git", "-C", str(self.path), "-c", "core.fsmonitor=false", *arguments]
-        try:
-            done = subprocess.run(
-                command, input=stdin, capture_output=True, timeout=TIMEOUT, env=_environment(self.path), check=False
-            )
-        except FileNotFoundError as error:
-            raise NotReachableError("git: no such program on PATH; install git") from error
-        except subprocess.TimeoutExpired as error:
-            raise NotReachableError(f"{self.path}: `git {_verb(arguments)}` took more than {TIMEOUT:.0f} s") from error
-        if done.returncode == 1 and missing_ok:
-            return b""
-        if done.returncode != 0:
-            said = " ".join(done.stderr.decode(errors="replace").split()) or f"exit status {done.returncode}"
-            raise NotReachableError(f"{self.path}: `git {_verb(arguments)}` failed: {said[:400]}")
-        if len(done.stdout) > limit:
-            raise ConfigError(
-                f"{self.path}: `git {_verb(arguments)}` answered {len(done.stdout)} bytes, at most {limit}"
-            )
-        return done.stdout
-
-
-def _environment(path: Path) -> dict[str, str]:
-    """The caller's environment without what points git elsewhere, such as the GIT_DIR that a hook inherits. Git looks
-    for a repository here only and not in the directories above.
-    """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    ceiling = {"GIT_CEILING_DIRECTORIES": str(path.parent), "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}
-    return {**kept, **ceiling, "LC_ALL": "C"}
-
 
 def _missing(path: Path, name: str) -> ConfigError:
     return ConfigError(f"{path}: object {name} is missing from the repository; `git fsck` says more")
 
 
-def _verb(arguments: Iterable[str]) -> str:
-    return next(word for word in arguments if not word.startswith("-") and "=" not in word)
+def _entries(listing: bytes) -> Iterator[tuple[str, bytes]]:
+    """What git says of each entry of a listing, and the entry's name."""
+    for entry in listing.split(b"\0")[:-1]:
+        meta, _, name = entry.partition(b"\t")
+        yield meta.decode(), name
 
 
 def _fleet_path(name: bytes) -> str | None:
@@ -283,15 +265,3 @@ def _within_limits(paths: Collection[str], sizes: Mapping[str, int]) -> None:
             raise ConfigError(f"{path}: found {size} bytes, expected at most {limit}; {hint}")
     if sum(sizes.values()) > TOTAL_LIMIT:
         raise ConfigError(f"found {sum(sizes.values())} bytes of fleet files, expected at most {TOTAL_LIMIT}")
-
-
-def _hook(socket: Path) -> bytes:
-    """A shell script: this interpreter posts to the server's socket, in the background, silent, for 5 s at most."""
-    knock = (
-        "import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(5); "
-        f"s.connect({str(socket)!r}); "
-        r"s.sendall(b'POST /v1/wake HTTP/1.1\r\nHost: edgesync\r\nContent-Length: 0\r\nConnection: close\r\n\r\n'); "
-        "s.recv(1)"
-    )
-    run = shlex.join([sys.executable, "-I", "-S", "-c", knock])
-    return f"#!/bin/sh\n{HOOK_MARK}\n{run} </dev/null >/dev/null 2>&1 &\nexit 0\n".encode()

@@ -202,6 +202,13 @@ class ConfigError(EdgesyncError):
     fault = "operator"
 
 
+class UntrustedCommitError(EdgesyncError):
+    """The head of the followed branch is not signed by one of the allowed signers; nothing was read from it."""
+
+    fault = "operator"
+    hint = "sign it (`git commit -S`) with a key of the allowed signers; the last good revision stays in force"
+
+
 class ImageUnreadableError(EdgesyncError):
     """An image file is packed in a way that cannot be unpacked: broken, cut off, or larger than allowed."""
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from edgesync.control import source
+from edgesync.control import git as git_command
+from edgesync.control import hooks, source
+from edgesync.control.git import Git
 from edgesync.control.parse import FILE_LIMIT
 from edgesync.control.source import Commit, Repository
 from edgesync.control.types import EXECUTABLE, LINK, SourceFile
@@ -74,7 +76,7 @@ def test_a_commit_is_read_with_its_author_and_exactly_the_fleets_files(tree: Pat
 
 def test_a_bare_repository_is_read_like_any_other(bare: Path):
     repository = Repository(bare)
-    assert repository.is_bare()
+    assert repository.git.is_bare()
     assert repository.files("main") == repository.current_files() == expected()
 
 
@@ -206,7 +208,7 @@ def test_a_git_that_does_not_answer_is_given_up(tree: Path, tmp_path: Path, monk
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(source, "TIMEOUT", 0.3)
+    monkeypatch.setattr(git_command, "TIMEOUT", 0.3)
     with pytest.raises(NotReachableError, match="took more than"):
         Repository(tree).head()
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
@@ -359,7 +361,7 @@ def test_a_hook_tells_the_server_at_once(
     how: str, tree: Path, bare: Path, door: tuple[Path, list[bytes], threading.Event]
 ):
     path, heard, event = door
-    assert Repository(bare if how == "push" else tree).install_hooks(path) == ()
+    assert hooks.install(Git(bare if how == "push" else tree), path) == ()
     if how == "push":
         commit(tree)
         git(tree, "push", "--quiet", str(bare), "main")
@@ -370,7 +372,7 @@ def test_a_hook_tells_the_server_at_once(
 
 
 def test_a_server_that_is_away_costs_a_commit_neither_success_nor_a_word(tree: Path, tmp_path: Path):
-    Repository(tree).install_hooks(tmp_path / "nobody's; exit 1 #.sock")
+    hooks.install(Git(tree), tmp_path / "nobody's; exit 1 #.sock")
     hook = tree / ".git/hooks/post-commit"
     done = subprocess.run([str(hook)], cwd=tree, capture_output=True, check=False, timeout=10)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
@@ -378,24 +380,24 @@ def test_a_server_that_is_away_costs_a_commit_neither_success_nor_a_word(tree: P
 
 
 def test_someone_elses_hook_is_left_alone_and_named(tree: Path, tmp_path: Path):
-    hooks = tree / ".git/hooks"
-    hooks.mkdir(exist_ok=True)
-    (hooks / "post-commit").write_text("#!/bin/sh\necho mine\n")
-    (hooks / "post-merge").symlink_to("/nowhere")
-    assert Repository(tree).install_hooks(tmp_path / "s") == ("post-commit", "post-merge")
-    assert (hooks / "post-commit").read_text() == "#!/bin/sh\necho mine\n"
-    assert (hooks / "post-merge").is_symlink()
+    place = tree / ".git/hooks"
+    place.mkdir(exist_ok=True)
+    (place / "post-commit").write_text("#!/bin/sh\necho mine\n")
+    (place / "post-merge").symlink_to("/nowhere")
+    assert hooks.install(Git(tree), tmp_path / "s") == ("post-commit", "post-merge")
+    assert (place / "post-commit").read_text() == "#!/bin/sh\necho mine\n"
+    assert (place / "post-merge").is_symlink()
 
 
 def test_our_own_hook_is_renewed_for_another_socket_and_otherwise_not_touched(tree: Path, tmp_path: Path):
-    repository = Repository(tree)
-    repository.install_hooks(tmp_path / "one")
+    repository = Git(tree)
+    hooks.install(repository, tmp_path / "one")
     hook = tree / ".git/hooks/post-receive"
     before = hook.stat()
     assert stat.S_IMODE(before.st_mode) == 0o755
-    repository.install_hooks(tmp_path / "one")
+    hooks.install(repository, tmp_path / "one")
     assert hook.stat().st_ino == before.st_ino
-    assert repository.install_hooks(tmp_path / "two") == ()
+    assert hooks.install(repository, tmp_path / "two") == ()
     assert str(tmp_path / "two") in hook.read_text()
 
 
@@ -403,11 +405,11 @@ def test_a_hooks_directory_that_others_share_gets_no_hook(tree: Path, tmp_path: 
     shared = tmp_path / "shared"
     shared.mkdir()
     git(tree, "config", "core.hooksPath", str(shared))
-    assert "post-commit" in Repository(tree).install_hooks(tmp_path / "s")
+    assert "post-commit" in hooks.install(Git(tree), tmp_path / "s")
     assert not list(shared.iterdir())
 
 
 def test_a_bare_repository_gets_the_hook_of_pushes_only(bare: Path, tmp_path: Path):
     shutil.rmtree(bare / "hooks", ignore_errors=True)
-    assert Repository(bare).install_hooks(tmp_path / "s") == ()
+    assert hooks.install(Git(bare), tmp_path / "s") == ()
     assert [hook.name for hook in (bare / "hooks").iterdir()] == ["post-receive"]
