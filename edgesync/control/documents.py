@@ -1,4 +1,6 @@
-"""Standings as JSON documents for the database: `to_dict` and `from_dict` are inverse. Pure."""
+"""Standings as JSON documents for the database: `to_dict` and `from_dict` are inverse, but for the bytes of bundles,
+which lie in a table of their own. Pure.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgesync.control.standing import Offered, Standing, Status
-from edgesync.control.types import Image, Wanted
+from edgesync.control.types import ConfigBundle, Image, Wanted
 from edgesync.wire.ids import DeviceId, Digest
-from edgesync.wire.messages import Desired, ErrorReport, Reported
+from edgesync.wire.messages import Desired, ErrorReport, Manners, Reported
 
 
 def standing_to_dict(board: Standing) -> dict[str, Any]:
@@ -24,6 +26,7 @@ def standing_to_dict(board: Standing) -> dict[str, Any]:
         "retry": board.retry,
         "delta_failed": board.delta_failed.to_dict() if board.delta_failed else None,
         "quarantine": sorted(board.quarantine),
+        "config_whole": board.config_whole,
     }
 
 
@@ -40,6 +43,7 @@ def standing_from_dict(value: Mapping[str, Any]) -> Standing:
         value["retry"],
         ErrorReport.from_dict(value["delta_failed"]) if value["delta_failed"] else None,
         frozenset(Digest(digest) for digest in value["quarantine"]),
+        value.get("config_whole", False),
     )
 
 
@@ -51,12 +55,15 @@ def _offered_to_dict(offered: Offered) -> dict[str, Any]:
         "at": offered.at,
         "expires": offered.expires,
         "first": offered.first,
+        "config_base": offered.config_base,
+        "whole": offered.whole,
     }
 
 
 def _offered_from_dict(value: Mapping[str, Any]) -> Offered:
     desired = Desired.from_dict(value["desired"])
-    return Offered(desired, value["boot_id"], value["base"], value["at"], value["expires"], value["first"])
+    evidence = value["boot_id"], value["base"], value["at"], value["expires"], value["first"]
+    return Offered(desired, *evidence, value.get("config_base", ""), value.get("whole", False))
 
 
 def _wanted_to_dict(wanted: Wanted) -> dict[str, Any]:
@@ -64,7 +71,15 @@ def _wanted_to_dict(wanted: Wanted) -> dict[str, Any]:
         name: {"path": i.path, "version": i.version, "sha256": i.sha256, "compatible": list(i.compatible)}
         for name, i in wanted.images.items()
     }
-    return {"device": wanted.device, "release": wanted.release, "wave": wanted.wave, "images": images}
+    config = wanted.config
+    return {
+        "device": wanted.device,
+        "release": wanted.release,
+        "wave": wanted.wave,
+        "images": images,
+        "config": {name: getattr(config, name) for name in ("sha256", "length", "requires")} if config else None,
+        "manners": wanted.manners.to_dict(),
+    }
 
 
 def _wanted_from_dict(value: Mapping[str, Any]) -> Wanted:
@@ -72,4 +87,6 @@ def _wanted_from_dict(value: Mapping[str, Any]) -> Wanted:
         name: Image(name, i["path"], i["version"], Digest(i["sha256"]), tuple(i["compatible"]))
         for name, i in value["images"].items()
     }
-    return Wanted(DeviceId(value["device"]), value["release"], images, value["wave"])
+    config = ConfigBundle(**value["config"], data=b"") if value.get("config") else None
+    manners = Manners.from_dict(value.get("manners", {}))
+    return Wanted(DeviceId(value["device"]), value["release"], images, value["wave"], config, manners)

@@ -1,14 +1,15 @@
 """Drives the rollout's state machine: events in, the new state saved, then its effects carried out.
 
 Events wait in a bounded queue and are taken in batches: one transaction a batch, however many boards talk at once.
-Signing and SQL run in a thread, so that the event loop, and with it the connection to the broker, never waits for them.
+Signing (`edgesync.control.signing`) and SQL run in a thread, so that the event loop, and with it the connection to the
+broker, never waits for them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -19,6 +20,7 @@ from edgesync.control import journal, rollout
 from edgesync.control.builds import Builds
 from edgesync.control.planner import BlobKey, Built
 from edgesync.control.publisher import Publisher
+from edgesync.control.signing import Signing
 from edgesync.control.standing import (
     BlobFailed,
     BlobGone,
@@ -33,15 +35,15 @@ from edgesync.control.standing import (
     Offered,
     Prepare,
     Republish,
+    RepublishConfig,
     State,
     Status,
 )
-from edgesync.control.state import Batch, Entry, Heard, Loaded, Presence, Signed, Store
+from edgesync.control.state import Batch, Entry, Heard, Loaded, Presence, Store
 from edgesync.control.tasks import end
 from edgesync.host.clock import Clock
-from edgesync.trust.director import sign_desired
 from edgesync.wire.errors import EdgesyncError, StorageError
-from edgesync.wire.ids import BlobId, DeviceId
+from edgesync.wire.ids import BlobId, DeviceId, Digest
 from edgesync.wire.messages import ErrorReport
 
 log = logging.getLogger("edgesync.rollout")
@@ -63,8 +65,10 @@ class Driver:
         self.state = replace(loaded.state, blobs=blobs)
         self.problem = ""
         self.making: dict[BlobKey, tuple[str, int, int]] = {}
-        self._store, self._builds, self._signer, self._clock = store, builds, signer, clock
+        self._store, self._builds, self._clock = store, builds, clock
         self._signed = dict(loaded.signed)
+        self._signing = Signing(store, signer, self)
+        self._bundles = loaded.bundles
         self._publisher: Publisher | None = None
         self._queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE_LIMIT)
         self._heard: dict[DeviceId, Heard] = {}
@@ -101,6 +105,21 @@ class Driver:
         state = self.state
         return Entry(self._clock.wall(), device, state.rollout, state.revision, state.author, event, detail)
 
+    @property
+    def idle(self) -> bool:
+        """True when nothing that was decided waits to be signed."""
+        return self._signing.idle
+
+    def in_force(self, device: DeviceId) -> Offered | None:
+        """The desired state of a board."""
+        board = self.state.boards.get(device)
+        return board.offered if board else None
+
+    def refused(self, device: DeviceId, error: EdgesyncError) -> None:
+        """A desired state that cannot be signed."""
+        log.error("%s: %s: %s", device, error.name, error)
+        self.note(entry=self.entry(error.name, str(error), device))
+
     async def in_thread(self, function: Callable[[], _T]) -> _T:
         """Run blocking work on the thread that owns the database."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
@@ -108,8 +127,9 @@ class Driver:
     async def run(self, publisher: Publisher) -> None:
         """Until cancelled; children are killed then."""
         self._publisher = publisher
+        self._restore(publisher)
+        signing = asyncio.ensure_future(self._signing.run(publisher))
         try:
-            await self._restore()
             while True:
                 events = [await self._queue.get()]
                 while not self._queue.empty() and len(events) < BATCH_LIMIT:
@@ -119,8 +139,10 @@ class Driver:
                 await self._perform(effects)
                 for _ in events:
                     self._queue.task_done()
+                if signing.done():
+                    signing.result()
         finally:
-            await end(self._tasks.values())
+            await end([signing, *self._tasks.values()])
             self._thread.shutdown(wait=True)
 
     def lost(self, blob: BlobId, error: EdgesyncError) -> None:
@@ -145,13 +167,20 @@ class Driver:
         return before, effects
 
     async def _save(self, before: State) -> None:
-        batch = Batch(before, self.state, self._heard, self._presence, self._entries)
+        bundles = self._new_bundles() if self.state.spec is not before.spec else {}
+        batch = Batch(before, self.state, self._heard, self._presence, self._entries, bundles)
         self._heard, self._presence, self._entries = {}, {}, []
         for entry in batch.entries:
             log.info("%s %s %s", entry.device or "fleet", entry.event, entry.detail)
-        await self._persist(lambda: self._store.save(batch))
+        await self.persist(lambda: self._store.save(batch))
+        self._bundles |= bundles.keys()
 
-    async def _persist(self, save: Callable[[], None]) -> None:
+    def _new_bundles(self) -> dict[Digest, bytes]:
+        assert self.state.spec is not None
+        configs = (wanted.config for wanted in self.state.spec.wanted.values())
+        return {config.sha256: config.data for config in configs if config and config.sha256 not in self._bundles}
+
+    async def persist(self, save: Callable[[], None]) -> None:
         """Save, however long the database takes to come back: nothing may be done that is not saved."""
         while True:
             try:
@@ -179,45 +208,30 @@ class Driver:
                         self._tasks[key] = asyncio.ensure_future(self._make(key))
                 case Republish(blob):
                     self._publisher.republish(blob)
+                case RepublishConfig(device, blob):
+                    self._publisher.republish(blob, device)
                 case Forget(device):
                     offers.pop(device, None)
+                    self._signing.forget(device)
                     self._publisher.forget(device)
         if self.state.spec:
             self._publisher.members(frozenset(self.state.spec.wanted))
-        await self._sign(offers)
+        self._signing.put(offers)
 
-    async def _restore(self) -> None:
+    def _restore(self, publisher: Publisher) -> None:
         """What was decided before the restart: published as it was signed, or signed now if that was cut off."""
-        assert self._publisher is not None
         unsigned = {}
+        kept, self._signed = self._signed, {}
         for device, board in self.state.boards.items():
-            signed = self._signed.get(device)
-            if board.offered and signed and signed.version == board.offered.desired.version:
-                self._publisher.desire(device, signed.packed, board.offered.blobs)
-            elif board.offered:
-                unsigned[device] = board.offered
-        await self._sign(unsigned)
-
-    async def _sign(self, offers: Mapping[DeviceId, Offered]) -> None:
-        assert self._publisher is not None
-        if not offers:
-            return
-        signed = await self.in_thread(lambda: self._sign_all(offers))
-        await self._persist(lambda: self._store.save_signed(signed))
-        for device, message in signed.items():
-            self._publisher.desire(device, message.packed, offers[device].blobs)
-
-    def _sign_all(self, offers: Mapping[DeviceId, Offered]) -> dict[DeviceId, Signed]:
-        signed = {}
-        for device, offered in offers.items():
-            try:
-                packed = sign_desired(offered.desired, self._signer, int(offered.expires))
-            except EdgesyncError as error:
-                log.error("%s: %s: %s", device, error.name, error)  # noqa: TRY400 - the text says all
-                self._entries.append(self.entry(error.name, str(error), device))
+            offered, signed = board.offered, kept.get(device)
+            if offered is None:
+                continue
+            current = signed is not None and signed.version == offered.desired.version
+            if signed and current and bool(signed.config) == bool(offered.new_config):
+                publisher.desire(device, signed.packed, offered.blobs, signed.config)
             else:
-                signed[device] = Signed(offered.desired.version, packed)
-        return signed
+                unsigned[device] = offered
+        self._signing.put(unsigned)
 
     async def _make(self, key: BlobKey) -> None:
         assert self._publisher is not None
@@ -240,8 +254,11 @@ class Driver:
         await self.submit(event)
 
     async def sweep(self) -> None:
-        """Forget and delete blobs that nobody needs: not on the broker, named by no board, leading nowhere wanted."""
+        """Forget and delete blobs that nobody needs: not on the broker, named by no board, leading nowhere wanted; and
+        bundles that are neither wanted nor in force.
+        """
         assert self._publisher is not None
+        await self._sweep_bundles()
         if self._tasks:
             return  # a blob that is just finished is on disk before it is known
         boards = self.state.boards.values()
@@ -255,3 +272,12 @@ class Driver:
                     await self.submit(BlobGone(key))
         for blob in self._builds.kept() - used:
             self._builds.remove(blob)
+
+    async def _sweep_bundles(self) -> None:
+        used = set()
+        for board in self.state.boards.values():
+            used |= {board.holds_config, board.wanted.config.sha256 if board.wanted.config else ""}
+            used |= {board.offered.config_base, board.offered.new_config} if board.offered else set()
+        gone = self._bundles - used
+        self._bundles -= gone
+        await self.persist(lambda: self._store.drop_config(gone))

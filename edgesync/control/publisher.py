@@ -4,7 +4,8 @@ The rest of the server only says what should be there (`desire`, `forget`, `repu
 what is there, publishes blobs (blocks, leaves, index), then the desired states that name them, and withdraws (index
 first) what no desired state names any more, after a grace time. At every connect it looks at what the broker really
 holds: a broker that came back empty, a foreign blob, a wrong index and an old desired state are all the same case, a
-difference.
+difference. Firmware lies on disk and under one root for all boards, a board's config in memory and under a root of its
+own; in everything else their blobs are alike.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from edgesync.control.builds import BlobFiles, Builds
+from edgesync.control.builds import Builds
+from edgesync.control.configblobs import ConfigBlob
 from edgesync.host.clock import Clock
 from edgesync.wire import topics
-from edgesync.wire.blob import BlobIndex, parse_index, split
+from edgesync.wire.blob import PIECE, BlobIndex, build, parse_index, split
 from edgesync.wire.errors import EdgesyncError, LinkError
 from edgesync.wire.ids import BlobId, DeviceId
 
@@ -33,6 +35,8 @@ RETRY_AFTER = 5.0
 """Seconds until a publish that failed on a living connection is tried again."""
 
 Message = tuple[str, bytes]
+Key = tuple[str, BlobId]
+"""A blob on the broker: the root of its topics, and its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Link(Protocol):
 class _Held:
     """What the broker holds, as far as is known. `blobs`: the payload of each index."""
 
-    blobs: dict[BlobId, bytes] = field(default_factory=dict)
+    blobs: dict[Key, bytes] = field(default_factory=dict)
     desired: dict[DeviceId, bytes] = field(default_factory=dict)
 
 
@@ -81,26 +85,35 @@ class Publisher:
         self._link, self._fleet, self._builds, self._clock, self._on_lost = link, fleet, builds, clock, on_lost
         self._patience = patience or Patience()
         self._desired: dict[DeviceId, bytes] = {}
-        self._names: dict[DeviceId, frozenset[BlobId]] = {}
-        self._named: Counter[BlobId] = Counter()
+        self._names: dict[DeviceId, frozenset[Key]] = {}
+        self._named: Counter[Key] = Counter()
+        self._configs: dict[Key, bytes] = {}
         self._lost: set[BlobId] = set()
         self._gone: set[DeviceId] = set()
         self._members: frozenset[DeviceId] | None = None
         self._held = _Held()
-        self._doomed: dict[BlobId, float] = {}
-        self._published_at: dict[BlobId, float] = {}
-        self._again: set[BlobId] = set()
+        self._doomed: dict[Key, float] = {}
+        self._published_at: dict[Key, float] = {}
+        self._again: set[Key] = set()
         self._connected = self._audited = self._working = False
         self._last_heard = 0.0
         self._kick = asyncio.Event()
         self.blobs_published = 0
+        self.configs_published = 0
         self.desired_published = 0
 
     # --- what should be there -----------------------------------------------------------------------------------
 
-    def desire(self, device: DeviceId, packed: bytes, blobs: frozenset[BlobId]) -> None:
-        """The signed desired state of a board, and the blobs that it names."""
-        self._names_change(device, blobs)
+    def desire(
+        self, device: DeviceId, packed: bytes, blobs: frozenset[BlobId], config: ConfigBlob | None = None
+    ) -> None:
+        """The signed desired state of a board, and the blobs that it names: of firmware, and of its config."""
+        names = {(self._root, blob) for blob in blobs}
+        if config:
+            key = topics.config(self._fleet, device), config.source.blob
+            self._configs[key] = config.data
+            names.add(key)
+        self._names_change(device, frozenset(names))
         self._desired[device] = packed
         self._gone.discard(device)
         self._kick.set()
@@ -117,10 +130,14 @@ class Publisher:
         self._members = devices
         self._kick.set()
 
-    def republish(self, blob: BlobId) -> None:
-        """A board asked in vain: check the blob on disk and publish it again, unless that was done just now."""
-        self._again.add(blob)
-        self._kick.set()
+    def republish(self, blob: BlobId, device: DeviceId | None = None) -> None:
+        """A board asked in vain: check the blob on disk and publish it again, unless that was done just now. With a
+        `device`: a blob of that board's config.
+        """
+        key = topics.config(self._fleet, device) if device else self._root, blob
+        if self._named[key]:
+            self._again.add(key)
+            self._kick.set()
 
     def restored(self, blob: BlobId) -> None:
         """A lost blob is whole on disk again."""
@@ -128,8 +145,9 @@ class Publisher:
         self._kick.set()
 
     def holds(self, blob: BlobId) -> bool:
-        """True while the blob is on the broker or should be."""
-        return blob in self._held.blobs or self._named[blob] > 0
+        """True while the blob of firmware is on the broker or should be."""
+        key = self._root, blob
+        return key in self._held.blobs or self._named[key] > 0
 
     @property
     def idle(self) -> bool:
@@ -150,8 +168,9 @@ class Publisher:
         if self._audited:
             return
         self._last_heard = self._clock.monotonic()
-        if topic.kind == "index" and topic.blob and payload and topic.device is None:
-            self._held.blobs[topic.blob] = payload
+        if topic.kind == "index" and topic.blob and payload:
+            root = topics.config(self._fleet, topic.device) if topic.device else self._root
+            self._held.blobs[root, topic.blob] = payload
         elif topic.kind == "desired" and topic.device and payload:
             self._held.desired[topic.device] = payload
 
@@ -195,19 +214,22 @@ class Publisher:
         self._link.unsubscribe(*filters)
         self._audited = True
         log.info("the broker holds blobs=%d desired=%d", len(self._held.blobs), len(self._held.desired))
-        for blob, payload in list(self._held.blobs.items()):
-            if self._named[blob] and not self._is_ours(blob, payload):
-                log.warning("the broker holds a wrong index of blob %s", blob)
-                del self._held.blobs[blob]
+        for key, payload in list(self._held.blobs.items()):
+            if self._named[key] and not self._is_ours(key, payload):
+                log.warning("the broker holds a wrong index of blob %s", key[1])
+                del self._held.blobs[key]
 
     async def _reconcile(self) -> None:
         """Publish until nothing is due; what is asked for meanwhile is seen in the next round."""
-        for blob in sorted(self._again):
-            self._again.discard(blob)
-            if self._clock.monotonic() - self._published_at.get(blob, -self._patience.again) >= self._patience.again:
-                self._held.blobs.pop(blob, None)
-        for blob in [b for b, count in self._named.items() if count and b not in self._held.blobs]:
-            await self._publish_blob(blob)
+        for key in sorted(self._again):
+            self._again.discard(key)
+            if self._clock.monotonic() - self._published_at.get(key, -self._patience.again) >= self._patience.again:
+                self._held.blobs.pop(key, None)
+        missing = [key for key, count in self._named.items() if count and key not in self._held.blobs]
+        for key in missing:
+            if key[0] == self._root:
+                await self._publish_firmware(key[1])
+        await self._publish_configs([key for key in missing if key[0] != self._root])
         due = self._due()
         if due:
             await self._send((topics.desired(self._fleet, device), packed) for device, packed in due.items())
@@ -225,7 +247,27 @@ class Publisher:
             if self._held.desired.get(device) != packed and self._names[device] <= self._held.blobs.keys()
         }
 
-    async def _publish_blob(self, blob: BlobId) -> None:
+    async def _publish_configs(self, keys: Iterable[Key]) -> None:
+        """Nearly all are one message each, and go out together."""
+        alone: dict[Key, bytes] = {}
+        for key in keys:
+            data = self._configs.get(key)
+            if data is None:
+                continue  # another one is wanted by now
+            pieces = [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
+            index, leaves = build(pieces, len(data))
+            if index.lone:
+                alone[key] = index.lone
+            else:
+                await self._send_blob(key, index, leaves, pieces.__getitem__)
+        await self._send((topics.index(*key), data) for key, data in alone.items())
+        for key, data in alone.items():
+            self._is_published(key, data)
+        if alone:
+            log.info("published configs=%d", len(alone))
+
+    async def _publish_firmware(self, blob: BlobId) -> None:
+        key = self._root, blob
         if blob in self._lost:
             return
         try:
@@ -234,14 +276,26 @@ class Publisher:
             self._lost.add(blob)
             self._on_lost(blob, error)
             return
-        await self._send(_blocks(self._root, files))
-        await self._send((topics.leaf(self._root, blob, n), leaf) for n, leaf in enumerate(files.leaves))
-        await self._send(iter([(topics.index(self._root, blob), files.index.encode())]))
-        self._held.blobs[blob] = files.index.encode()
-        self._published_at[blob] = self._clock.monotonic()
-        self._doomed.pop(blob, None)
-        self.blobs_published += 1
+        await self._send_blob(key, files.index, files.leaves, files.piece)
         log.info("published blob=%s bytes=%d messages=%d", blob, files.index.length, files.index.blocks)
+
+    async def _send_blob(
+        self, key: Key, index: BlobIndex, leaves: Sequence[bytes], piece: Callable[[int], bytes]
+    ) -> None:
+        """Its index last: whoever sees that can fetch all the rest."""
+        await self._send(_blocks(key, index, piece))
+        await self._send((topics.leaf(*key, n), leaf) for n, leaf in enumerate(leaves))
+        await self._send(iter([(topics.index(*key), index.encode())]))
+        self._is_published(key, index.encode())
+
+    def _is_published(self, key: Key, payload: bytes) -> None:
+        self._held.blobs[key] = payload
+        self._published_at[key] = self._clock.monotonic()
+        self._doomed.pop(key, None)
+        if key[0] == self._root:
+            self.blobs_published += 1
+        else:
+            self.configs_published += 1
 
     async def _withdraw_boards(self) -> None:
         foreign = set(self._held.desired) - self._members if self._members is not None else set()
@@ -253,23 +307,19 @@ class Publisher:
 
     async def _withdraw_blobs(self) -> None:
         now = self._clock.monotonic()
-        for blob, payload in list(self._held.blobs.items()):
-            if self._named[blob]:
-                self._doomed.pop(blob, None)
-            elif now >= self._doomed.setdefault(blob, now + self._patience.grace):
-                await self._withdraw(blob, payload)
-
-    async def _withdraw(self, blob: BlobId, payload: bytes) -> None:
-        await self._send(iter([(topics.index(self._root, blob), b"")]))
-        try:
-            index = parse_index(blob, payload)
-        except EdgesyncError as error:
-            log.warning("withdrew the index of a foreign blob; its blocks cannot be known: %s", error)
-        else:
-            await self._send((topic, b"") for topic in _topics(self._root, blob, index))
-        self._held.blobs.pop(blob, None)
-        self._doomed.pop(blob, None)
-        log.info("withdrew blob=%s", blob)
+        due = [
+            key
+            for key in self._held.blobs
+            if not self._named[key] and now >= self._doomed.setdefault(key, now + self._patience.grace)
+        ]
+        await self._send((topics.index(*key), b"") for key in due)
+        await self._send((topic, b"") for key in due for topic in _topics(key, self._held.blobs[key]))
+        for key in due:
+            del self._held.blobs[key]
+            self._doomed.pop(key, None)
+            self._published_at.pop(key, None)
+        if due:
+            log.info("withdrew blobs=%d", len(due))
 
     async def _send(self, messages: Iterator[Message]) -> None:
         """Deliver all, a window at a time. Raises LinkError when one is not acknowledged."""
@@ -291,15 +341,21 @@ class Publisher:
         except asyncio.TimeoutError as error:
             raise LinkError(f"publish to {topic}: no acknowledgement for {ACK_LIMIT:.0f} s") from error
 
-    def _names_change(self, device: DeviceId, blobs: frozenset[BlobId]) -> None:
-        self._named.update(blobs)
-        self._named.subtract(self._names.get(device, frozenset()))
-        self._named = +self._named
-        self._names[device] = blobs
+    def _names_change(self, device: DeviceId, names: frozenset[Key]) -> None:
+        before = self._names.get(device, frozenset())
+        self._names[device] = names
+        for key in names - before:
+            self._named[key] += 1
+            self._doomed.pop(key, None)
+        for key in before - names:
+            self._named[key] -= 1
+            if not self._named[key]:
+                del self._named[key]
+                self._configs.pop(key, None)
 
-    def _is_ours(self, blob: BlobId, payload: bytes) -> bool:
+    def _is_ours(self, key: Key, payload: bytes) -> bool:
         try:
-            parse_index(blob, payload)
+            parse_index(key[1], payload)
         except EdgesyncError:
             return False
         return True
@@ -312,15 +368,21 @@ async def _settle(pending: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
     return rest
 
 
-def _blocks(root: str, files: BlobFiles) -> Iterator[Message]:
-    for number in range(files.index.pieces):
-        for block, data in enumerate(split(files.index, number, files.piece(number))):
-            yield topics.block(root, files.blob, number, block), data
+def _blocks(key: Key, index: BlobIndex, piece: Callable[[int], bytes]) -> Iterator[Message]:
+    for number in range(index.pieces):
+        for block, data in enumerate(split(index, number, piece(number))):
+            yield topics.block(*key, number, block), data
 
 
-def _topics(root: str, blob: BlobId, index: BlobIndex) -> Iterator[str]:
+def _topics(key: Key, payload: bytes) -> Iterator[str]:
+    """All topics of a blob but that of its index, which holds `payload`."""
+    try:
+        index = parse_index(key[1], payload)
+    except EdgesyncError as error:
+        log.warning("withdrew the index of a foreign blob; its blocks cannot be known: %s", error)
+        return
     for leaf in range(len(index.leaves)):
-        yield topics.leaf(root, blob, leaf)
+        yield topics.leaf(*key, leaf)
     for number in range(index.pieces):
         for block in range(index.blocks_of(number)):
-            yield topics.block(root, blob, number, block)
+            yield topics.block(*key, number, block)

@@ -1,23 +1,29 @@
 """The rollout of one revision over a fleet, as a pure state machine: `step(state, event, now) -> (state, effects)`.
 
 The rules:
-1. The newest revision is the one rollout. A newer one supersedes it. A board whose wanted images stay the same keeps
-   its desired state and its standing; if it was finished, it takes no part in the new rollout.
-2. A board is offered a desired state when its wave is open, nothing is paused or stopped, its blobs are made, and
-   none of the images it still lacks is in quarantine. One that never reported is not offered anything: what it holds
-   is unknown.
+1. The newest revision is the one rollout. A newer one supersedes it. Images and config of a revision are one desired
+   state. A board whose wanted images and config stay the same keeps its desired state and its standing; if it was
+   finished, it takes no part in the new rollout.
+2. A board is offered a desired state when its wave and a window are open, nothing is paused or stopped, its blobs are
+   made, and none of the images that it still lacks, nor its config, is in quarantine. One that never reported is not
+   offered anything: what it holds is unknown.
 3. A board that reports what is wanted before anything was offered is confirmed at once. It still gets one desired
    state, without sources, so that the broker tells the whole truth and a rebuilt board converges.
-4. Silent before activation is `pending` and never counts. Silent after activation for `lost_after` is `lost` and does.
-   Silence is measured only while this server hears the broker.
+4. Silent before activation is `pending` and never counts. Silent after activation for `lost_after` is `lost` and does:
+   an image that was booted, a config that was switched to and is being probed. Silence is measured only while this
+   server hears the broker, and of a board that connects at times from its next check-in on.
 5. `confirmed` is evidence: the report says that the slot is confirmed, the digests read from the booted slot are the
-   wanted ones, and where an activation was needed, the boot is another than the one at the time of the offer.
+   wanted ones, and where an activation was needed, the boot is another than the one at the time of the offer; and the
+   config in force has the wanted digest, is not being probed, and was reported since the offer. Drift takes nothing
+   back: the board says that it holds the config, and what someone did to it. A board that says nothing of config is
+   not confirmed where config is wanted, and is parked when the rest is done.
 6. A wave opens when, in the wave before, at least one board was reached (none need be if none takes part), all reached
    boards are finished, none is still expected to answer, and `success` of the reached ones are confirmed. If that can
    no longer happen the rollout stops as failed: nothing new is offered, nothing is called back.
-7. When failed and lost boards are `abort_at` of the reached ones, the rollout is aborted and the images that they were
-   offered are in quarantine for the whole fleet. Boards that have not activated get a hold, confirmed ones stay.
-8. Quarantine is (board, digest). It ends with another digest or with a retry.
+7. When failed and lost boards are `abort_at` of the reached ones, the rollout is aborted and what failed on them, an
+   image, a config, or where it cannot be told all that they were offered, is in quarantine for the whole fleet. Boards
+   that have not activated get a hold, confirmed ones stay.
+8. Quarantine is (board, digest), of an image or a config. It ends with another digest or with a retry.
 9. A hold also stops a board that works on something no longer wanted while it cannot be offered what is.
 10. Versions of a board's desired state grow above whatever the board has reported.
 11. What most of the boards that still have to wait will need first is made ahead (`edgesync.control.ahead`), one blob
@@ -32,7 +38,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from edgesync.control import ahead, evidence
+from edgesync.control import ahead, evidence, windows
 from edgesync.control.planner import BlobKey, Built, Plan, Unbuildable, plan
 from edgesync.control.standing import (
     BAD,
@@ -54,6 +60,7 @@ from edgesync.control.standing import (
     Pause,
     Prepare,
     Republish,
+    RepublishConfig,
     Resume,
     Retry,
     Spec,
@@ -94,7 +101,9 @@ def step(state: State, event: Event, now: float) -> tuple[State, list[Effect]]:
             if board is None:
                 return state, []
             if board.offered:
-                effects += [Republish(blob) for blob in reported.missing if blob in board.offered.blobs]
+                firmware, config = board.offered.blobs, bool(board.offered.new_config)
+                effects += [Republish(blob) for blob in reported.missing if blob in firmware]
+                effects += [RepublishConfig(device, b) for b in reported.missing if config and b not in firmware]
             board = replace(board, reported=reported, seen=now)
             state = replace(state, boards={**state.boards, device: board})
         case Listening(on):
@@ -154,10 +163,12 @@ def _enlist(old: Standing | None, spec: Spec, device: DeviceId, now: float, *, a
     wanted = spec.wanted[device]
     if old is None:
         return Standing(wanted, since=now)
-    if old.wants == {component: image.sha256 for component, image in wanted.images.items()}:
+    new = replace(old, wanted=wanted)
+    if (old.wants, old.wants_config) == (new.wants, new.wants_config):
         finished = old.status in BAD or old.status is Status.CONFIRMED
-        return replace(old, wanted=wanted, part=old.part if again else not finished)
-    return replace(old, wanted=wanted, part=True, status=Status.WAITING, since=now, error=None, delta_failed=None)
+        return replace(new, part=old.part if again else not finished)
+    fresh = replace(new, part=True, status=Status.WAITING, since=now, error=None)
+    return replace(fresh, delta_failed=None, config_whole=False)
 
 
 def _lift(state: State, device: DeviceId | None, now: float) -> State:
@@ -174,6 +185,7 @@ def _lift(state: State, device: DeviceId | None, now: float) -> State:
                 # Seconds, so that it grows even for a server that was rebuilt and does not know the last one.
                 retry=max(board.retry + 1, int(now)),
                 delta_failed=None,
+                config_whole=False,
                 quarantine=frozenset(),
             )
     state = replace(state, boards=boards, blobs=_built(state))
@@ -216,7 +228,7 @@ def _place(state: State, board: Standing, now: float, effects: list[Effect]) -> 
     board = evidence.learn(board)
     if evidence.is_confirmed(board):
         board = _become(board, Status.CONFIRMED, now)
-        if evidence.needs_offer(board, state.made) and _may_offer(state, board):
+        if evidence.needs_offer(board, state.made) and not withheld(state, board, now):
             board = _offer(state, board, _plan(state, board).targets, now, effects)
     elif evidence.needs_offer(board, state.made):
         board = _towards_offer(state, board, now, effects)
@@ -232,7 +244,7 @@ def _towards_offer(state: State, board: Standing, now: float, effects: list[Effe
     assert state.spec is not None
     if board.reported is None or board.unsettled:
         return _await_report(state, board, now)
-    if not _may_offer(state, board):
+    if withheld(state, board, now):
         if evidence.in_flight(board) and board.offered and board.offered.digests != board.wants:
             return _hold(state, board, f"superseded by revision {state.revision[:12]}", now, effects)
         return board if board.status in BAD else _become(board, Status.WAITING, now, board.error)
@@ -247,7 +259,7 @@ def _towards_offer(state: State, board: Standing, now: float, effects: list[Effe
     if plan.missing:
         effects += [EnsureBlob(key) for key in plan.missing if EnsureBlob(key) not in effects]
         return _become(board, Status.BUILDING, now)
-    return _offer(state, board, plan.targets, now, effects)
+    return _become(_offer(state, board, plan.targets, now, effects), Status.OFFERED, now)
 
 
 def _await_report(state: State, board: Standing, now: float) -> Standing:
@@ -261,8 +273,18 @@ def _await_report(state: State, board: Standing, now: float) -> Standing:
     return _become(board, Status.PENDING if silent else Status.WAITING, now)
 
 
-def _may_offer(state: State, board: Standing) -> bool:
-    return state.phase in ("running", "done") and not state.paused and board.wanted.wave < state.open_waves
+def withheld(state: State, board: Standing, now: float) -> str:
+    """Why this board may not be offered anything now, for people to read; "" where it may."""
+    assert state.spec is not None
+    fleet = state.spec.fleet
+    if state.phase not in ("running", "done"):
+        return f"the rollout is {state.phase}"
+    if state.paused:
+        return "paused"
+    if board.wanted.wave >= state.open_waves:
+        return f"wave {fleet.waves[board.wanted.wave].name} is closed"
+    declared = fleet.boards.get(board.device)
+    return windows.closed(fleet.windows, declared.labels if declared else {}, now)
 
 
 def _plan(state: State, board: Standing) -> Plan:
@@ -273,12 +295,20 @@ def _offer(state: State, board: Standing, targets: tuple[Target, ...], now: floa
     report = board.reported
     assert report is not None
     desired = Desired(
-        board.device, _version(board), state.revision, state.rollout, board.wanted.release, targets, retry=board.retry
+        board.device,
+        _version(board),
+        state.revision,
+        state.rollout,
+        board.wanted.release,
+        targets,
+        retry=board.retry,
+        config=board.wants_config,
+        manners=board.wanted.manners,
     )
-    offered = Offered(desired, report.boot_id, board.holds, now, now + DESIRED_LIFE, desired.version)
+    evidence_now = report.boot_id, board.holds, now, now + DESIRED_LIFE
+    offered = Offered(desired, *evidence_now, desired.version, board.holds_config, board.config_whole)
     effects.append(Offer(offered))
-    status = board.status if board.status is Status.CONFIRMED else Status.OFFERED
-    return _become(replace(board, offered=offered), status, now)
+    return replace(board, offered=offered)
 
 
 def _hold(state: State, board: Standing, reason: str, now: float, effects: list[Effect]) -> Standing:
@@ -291,6 +321,7 @@ def _hold(state: State, board: Standing, reason: str, now: float, effects: list[
         board.wanted.release,
         hold=reason[:200],
         retry=board.retry,
+        manners=board.wanted.manners,
     )
     # The evidence that the offer was measured against stays: the hold may come too late to stop an activation.
     offered = replace(board.offered, desired=desired, at=now, expires=now + DESIRED_LIFE, first=desired.version)
@@ -306,7 +337,8 @@ def _renew(state: State, board: Standing, now: float, effects: list[Effect]) -> 
     if state.paused and not offered.desired.hold:
         return board
     desired = replace(offered.desired, version=_version(board))
-    offered = replace(offered, desired=desired, expires=now + DESIRED_LIFE)
+    config_base = board.holds_config if board.status is Status.CONFIRMED else offered.config_base
+    offered = replace(offered, desired=desired, expires=now + DESIRED_LIFE, config_base=config_base)
     effects.append(Hold(offered) if desired.hold else Offer(offered))
     return replace(board, offered=offered)
 
@@ -335,9 +367,7 @@ def _settle(state: State) -> State:
     reached = sum(board.status in REACHED for board in parts)
     bad = [board for board in parts if board.status in BAD]
     if bad and len(bad) >= fleet.abort_at * reached - _ROUNDING:
-        failed = {
-            target.sha256 for board in bad if board.offered for target in board.offered.desired.targets if target.source
-        }
+        failed = {digest for board in bad for digest in evidence.suspects(board)}
         reason = f"{len(bad)} of {reached} reached boards failed or were lost, the limit is {fleet.abort_at:.0%}"
         return replace(state, phase="aborted", reason=reason, quarantine=state.quarantine | failed)
     if state.open_waves:

@@ -217,8 +217,9 @@ class Service:
             "problem": self._follower.problem or self._driver.problem,
             "broker": {"connected": self._connected, "reason": self._link_reason},
             "publisher": {
-                "idle": self._publisher.idle,
+                "idle": self._driver.idle and self._publisher.idle,
                 "blobs_published": self._publisher.blobs_published,
+                "configs_published": self._publisher.configs_published,
                 "desired_published": self._publisher.desired_published,
             },
         }

@@ -14,9 +14,11 @@ from edgesync.control.means import Means
 from edgesync.control.planner import BlobKey, Blobs, Built, Stock
 from edgesync.control.types import Fleet, Wanted
 from edgesync.wire.ids import BlobId, DeviceId, Digest
-from edgesync.wire.messages import Desired, ErrorReport, Phase, Reported
+from edgesync.wire.messages import ConfigPhase, ConfigTarget, Desired, ErrorReport, Phase, Reported
 
 Digests = Mapping[str, Digest]
+ConfigDigest = Digest | Literal[""]
+"""Of a bundle; "" where a board has no config, or says nothing of it."""
 RolloutPhase = Literal["idle", "running", "done", "aborted", "failed"]
 
 
@@ -28,7 +30,7 @@ class Status(str, Enum):
     OFFERED = "offered"  # its desired state is published, it has not answered
     PENDING = "pending"  # silent before activation: never counts
     ACTING = "acting"  # it says that it works on it
-    ACTIVATED = "activated"  # it rebooted into the new slot, or is about to
+    ACTIVATED = "activated"  # it rebooted into the new slot, or is about to; or it probes the config it switched to
     CONFIRMED = "confirmed"  # evidence from the booted slot
     FAILED = "failed"
     LOST = "lost"  # silent after activation
@@ -43,6 +45,9 @@ class Offered:
     """The desired state in force for a board, and what the board had reported when it was offered: the evidence of an
     activation is measured against that. `expires` (s): when its signature ends. `first` is the version under which it
     was first said: signing it anew makes a new version, and no board has to begin anew for it.
+
+    The config of `desired` has no source here, only in what is signed. `config_base` is the config that the board had;
+    `whole`: it gets the new one whole, for a delta did not work there.
     """
 
     desired: Desired
@@ -51,6 +56,8 @@ class Offered:
     at: float
     expires: float
     first: int
+    config_base: ConfigDigest = ""
+    whole: bool = False
 
     @property
     def digests(self) -> dict[str, Digest]:
@@ -62,14 +69,26 @@ class Offered:
 
     @property
     def blobs(self) -> frozenset[BlobId]:
+        """Those of firmware."""
         return frozenset(target.source.blob for target in self.desired.targets if target.source)
+
+    @property
+    def new_images(self) -> frozenset[Digest]:
+        return frozenset(target.sha256 for target in self.desired.targets if target.source)
+
+    @property
+    def new_config(self) -> ConfigDigest:
+        """The config that the board did not have; "" where it had it, or is offered none."""
+        target = self.desired.config
+        return target.sha256 if target and target.sha256 != self.config_base else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """One board. `part`: it counts in the active rollout. `since` (s): when `status` became what it is; `seen` (s): its
     last verified report. `retry` grows with each retry; `delta_failed` is what it said of a delta that will never
-    work there; `quarantine` holds digests that failed on it.
+    work there, `config_whole` that it said so of a delta of config; `quarantine` holds digests that failed on it, of
+    images and of config.
     """
 
     wanted: Wanted
@@ -83,6 +102,7 @@ class Standing:
     retry: int = 0
     delta_failed: ErrorReport | None = None
     quarantine: frozenset[Digest] = frozenset()
+    config_whole: bool = False
 
     @property
     def device(self) -> DeviceId:
@@ -99,13 +119,29 @@ class Standing:
         return {component: images[component] for component in self.wanted.images if component in images}
 
     @property
+    def wants_config(self) -> ConfigTarget | None:
+        bundle = self.wanted.config
+        return ConfigTarget(bundle.sha256, bundle.length, bundle.requires) if bundle else None
+
+    @property
+    def holds_config(self) -> ConfigDigest:
+        return self.reported.config.sha256 if self.reported and self.reported.config else ""
+
+    @property
     def parked(self) -> bool:
         return self.status is Status.WAITING and self.error is not None
 
     @property
     def unsettled(self) -> bool:
-        """Between two slots: what it reports now is not what it will hold in a minute."""
-        return self.reported is not None and self.reported.phase in (Phase.ACTIVATING, Phase.CONFIRMING)
+        """Between two slots or two configs: what it reports now is not what it will hold in a minute."""
+        report = self.reported
+        return report is not None and (report.phase in (Phase.ACTIVATING, Phase.CONFIRMING) or self.probing)
+
+    @property
+    def probing(self) -> bool:
+        """It switched to a config that has not proved itself, and may take it off the network."""
+        report = self.reported
+        return report is not None and report.config is not None and report.config.phase is ConfigPhase.PROBING
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,10 +311,18 @@ class Republish:
 
 
 @dataclass(frozen=True, slots=True)
+class RepublishConfig:
+    """The same for the blob of a board's own config, if it is the one that is offered."""
+
+    device: DeviceId
+    blob: BlobId
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """The board left the fleet: withdraw its desired state."""
 
     device: DeviceId
 
 
-Effect = Offer | Hold | EnsureBlob | Prepare | Republish | Forget
+Effect = Offer | Hold | EnsureBlob | Prepare | Republish | RepublishConfig | Forget

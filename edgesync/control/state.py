@@ -1,13 +1,6 @@
 """The server's memory: SQLAlchemy Core on SQLite or PostgreSQL. Whatever is needed to go on after a kill at any point.
 
 One transaction saves what one batch of events changed; the effects start after it. Nothing here decides anything.
-
-    boards     one row a board: its standing (a JSON document), the newest report counter and the key that signed it,
-               presence, and the signed bytes of its desired state
-    rollouts   one row a rollout;  parts: how each board stood in it
-    blobs      what is made from what
-    history    events, only ever added
-    fleet      the one row of what is true of the whole fleet
 """
 
 from __future__ import annotations
@@ -21,82 +14,29 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
+from edgesync.control.configblobs import ConfigBlob
 from edgesync.control.documents import standing_from_dict, standing_to_dict
 from edgesync.control.planner import BlobKey, Built
 from edgesync.control.standing import RolloutPhase, State
+from edgesync.control.tables import (
+    BLOBS,
+    BOARDS,
+    BUNDLES,
+    CONFIGS,
+    FLEET,
+    HISTORY,
+    METADATA,
+    PARTS,
+    ROLLOUTS,
+    SOURCES,
+)
 from edgesync.wire.errors import ConfigError, StorageError, UnknownFormatError
 from edgesync.wire.ids import BlobId, DeviceId, Digest
+from edgesync.wire.messages import Source
 
 FORMAT = 1
 HISTORY_LIMIT = 10_000
 """Rows that one question may ask for."""
-
-_METADATA = sa.MetaData()
-_TEXT = sa.Text()
-_TIME: sa.Double[float] = sa.Double()
-
-FLEET = sa.Table(
-    "fleet",
-    _METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("format", sa.Integer, nullable=False),
-    sa.Column("rollout", _TEXT, nullable=False),
-    sa.Column("paused", sa.Boolean, nullable=False),
-    sa.Column("quarantine", sa.JSON, nullable=False),
-)
-ROLLOUTS = sa.Table(
-    "rollouts",
-    _METADATA,
-    sa.Column("id", _TEXT, primary_key=True),
-    sa.Column("revision", _TEXT, nullable=False),
-    sa.Column("author", _TEXT, nullable=False),
-    sa.Column("subject", _TEXT, nullable=False),
-    sa.Column("started", _TIME, nullable=False),
-    sa.Column("phase", _TEXT, nullable=False),
-    sa.Column("reason", _TEXT, nullable=False),
-    sa.Column("open_waves", sa.Integer, nullable=False),
-)
-BOARDS = sa.Table(
-    "boards",
-    _METADATA,
-    sa.Column("device", _TEXT, primary_key=True),
-    sa.Column("standing", sa.JSON),
-    sa.Column("key", _TEXT, nullable=False, server_default=""),
-    sa.Column("counter", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("up", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Column("up_since", _TIME, nullable=False, server_default="0"),
-    sa.Column("signed", sa.LargeBinary),
-    sa.Column("signed_version", sa.BigInteger, nullable=False, server_default="0"),
-)
-PARTS = sa.Table(
-    "parts",
-    _METADATA,
-    sa.Column("rollout", _TEXT, sa.ForeignKey("rollouts.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("device", _TEXT, primary_key=True),
-    sa.Column("status", _TEXT, nullable=False),
-    sa.Column("error", _TEXT, nullable=False),
-    sa.Column("since", _TIME, nullable=False),
-)
-BLOBS = sa.Table(
-    "blobs",
-    _METADATA,
-    sa.Column("result", _TEXT, primary_key=True),
-    sa.Column("base", _TEXT, primary_key=True),
-    sa.Column("blob", _TEXT, nullable=False),
-    sa.Column("length", sa.BigInteger, nullable=False),
-)
-HISTORY = sa.Table(
-    "history",
-    _METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("time", _TIME, nullable=False),
-    sa.Column("device", _TEXT, nullable=False, index=True),
-    sa.Column("rollout", _TEXT, nullable=False),
-    sa.Column("revision", _TEXT, nullable=False),
-    sa.Column("author", _TEXT, nullable=False),
-    sa.Column("event", _TEXT, nullable=False),
-    sa.Column("detail", _TEXT, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,31 +70,34 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A desired state as it is published."""
+    """A desired state as it is published, and the blob of the config that it names."""
 
     version: int
     packed: bytes
+    config: ConfigBlob | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """All that was saved. `state` has no spec yet: that comes from git."""
+    """All that was saved, but for the bytes of bundles. `state` has no spec yet: that comes from git."""
 
     state: State
     heard: Mapping[DeviceId, Heard]
     presence: Mapping[DeviceId, Presence]
     signed: Mapping[DeviceId, Signed]
+    bundles: set[Digest]
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one transaction saves: the difference of two states, and what came with it."""
+    """What one transaction saves: the difference of two states, and what came with it. `bundles` are new ones."""
 
     before: State
     after: State
     heard: dict[DeviceId, Heard] = field(default_factory=dict)
     presence: dict[DeviceId, Presence] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
+    bundles: dict[Digest, bytes] = field(default_factory=dict)
 
 
 class Store:
@@ -179,7 +122,7 @@ class Store:
 
     def _prepare(self) -> None:
         with self._transaction() as connection:
-            _METADATA.create_all(connection)
+            METADATA.create_all(connection)
             found = connection.execute(sa.select(FLEET.c.format)).scalar()
             if found is None:
                 connection.execute(
@@ -197,6 +140,10 @@ class Store:
             rollout = connection.execute(sa.select(ROLLOUTS).where(ROLLOUTS.c.id == fleet.rollout)).one_or_none()
             rows = connection.execute(sa.select(BOARDS)).all()
             blobs = connection.execute(sa.select(BLOBS)).all()
+            sources = connection.execute(sa.select(SOURCES).where(SOURCES.c.blob.is_not(None))).all()
+            data = {row.blob: row.data for row in connection.execute(sa.select(CONFIGS))}
+            bundles = connection.execute(sa.select(BUNDLES.c.sha256)).scalars().all()
+        config = {r.device: ConfigBlob(Source.from_dict(r.source), data[r.blob]) for r in sources if r.blob in data}
         boards = {DeviceId(row.device): standing_from_dict(row.standing) for row in rows if row.standing}
         state = State(
             boards=boards,
@@ -208,7 +155,12 @@ class Store:
             _in_rollout(state, rollout) if rollout else state,
             {DeviceId(row.device): Heard(row.key, row.counter) for row in rows if row.key},
             {DeviceId(row.device): Presence(row.up, row.up_since) for row in rows},
-            {DeviceId(row.device): Signed(row.signed_version, row.signed) for row in rows if row.signed},
+            {
+                DeviceId(row.device): Signed(row.signed_version, row.signed, config.get(row.device))
+                for row in rows
+                if row.signed
+            },
+            {Digest(digest) for digest in bundles},
         )
 
     def save(self, batch: Batch) -> None:
@@ -240,6 +192,8 @@ class Store:
             for gone in before.boards.keys() - after.boards.keys():
                 nothing = {"standing": sa.null(), "signed": None}
                 connection.execute(sa.update(BOARDS).where(BOARDS.c.device == gone).values(**nothing))
+                connection.execute(sa.delete(SOURCES).where(SOURCES.c.device == gone))
+            self._put(connection, BUNDLES, [{"sha256": d, "data": data} for d, data in batch.bundles.items()])
             self._save_blobs(connection, before, after)
             if batch.entries:
                 connection.execute(sa.insert(HISTORY), [_entry_row(entry) for entry in batch.entries])
@@ -255,9 +209,31 @@ class Store:
             connection.execute(sa.delete(BLOBS).where(BLOBS.c.result == key.result, BLOBS.c.base == key.base))
 
     def save_signed(self, signed: Mapping[DeviceId, Signed]) -> None:
+        """What is about to be published."""
         rows = [{"device": d, "signed": s.packed, "signed_version": s.version} for d, s in signed.items()]
+        config = {device: s.config for device, s in signed.items()}
+        sources = [
+            {"device": device, "blob": c.source.blob if c else None, "source": c.source.to_dict() if c else None}
+            for device, c in config.items()
+        ]
         with self._transaction() as connection:
             self._put(connection, BOARDS, rows)
+            self._put(connection, CONFIGS, [{"blob": c.source.blob, "data": c.data} for c in config.values() if c])
+            self._put(connection, SOURCES, sources)
+
+    def bundles(self, digests: Iterable[Digest]) -> dict[Digest, bytes]:
+        """Those that are stored."""
+        with self._transaction() as connection:
+            rows = connection.execute(sa.select(BUNDLES).where(BUNDLES.c.sha256.in_(sorted(digests)))).all()
+        return {Digest(row.sha256): row.data for row in rows}
+
+    def drop_config(self, bundles: Iterable[Digest]) -> None:
+        """Delete bundles that nobody needs, and the blobs that no board is sent."""
+        sent = sa.select(SOURCES.c.blob).where(SOURCES.c.blob.is_not(None))
+        with self._transaction() as connection:
+            for digest in bundles:
+                connection.execute(sa.delete(BUNDLES).where(BUNDLES.c.sha256 == digest))
+            connection.execute(sa.delete(CONFIGS).where(CONFIGS.c.blob.not_in(sent)))
 
     def add(self, entries: Sequence[Entry]) -> None:
         with self._transaction() as connection:

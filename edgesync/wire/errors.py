@@ -169,6 +169,13 @@ class QuarantinedError(EdgesyncError):
     hint = "push another image or run `edgesync retry`"
 
 
+class ConfigIgnoredError(EdgesyncError):
+    """The board's agent says nothing of the config that it was sent: it is of a version that does not know config."""
+
+    fault = "operator"
+    hint = "roll out firmware with a newer agent"
+
+
 class ClockJumpedError(EdgesyncError):
     """The wall clock moved backwards; trusted time did not."""
 

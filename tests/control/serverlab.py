@@ -9,9 +9,10 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ from edgesync.control import config
 from edgesync.control.publisher import Patience
 from edgesync.control.service import Service
 from edgesync.control.tasks import end
+from edgesync.delta.apply import apply_delta, expand_full
 from edgesync.host.mqtt import LinkOptions, Message, MqttLink, Up
 from edgesync.sim.broker import MosquittoBroker, free_port
 from edgesync.trust import keys
+from edgesync.trust.director import CONFIG
 from edgesync.trust.report import sign_reported
 from edgesync.wire import codec, topics
-from edgesync.wire.ids import DeviceId, Digest, device_id, digest_of
-from edgesync.wire.messages import ErrorReport, Phase, Reported
+from edgesync.wire.blob import parse_index
+from edgesync.wire.ids import BlobId, DeviceId, Digest, device_id, digest_of
+from edgesync.wire.messages import ConfigPhase, ConfigReport, ErrorReport, Phase, Reported
 
 FLEET = "demo"
 PATIENCE = Patience(grace=0.5, again=1.0, quiet=0.4)
@@ -79,12 +83,22 @@ class Lab:
         self.commit(f"Ship {name}")
         return digest
 
+    def config_files(self, files: dict[str, str], layer: str = "fleet", message: str = "Change config") -> None:
+        """Make these the files of a layer of config, and commit."""
+        place = self.fleet / "config" / layer / "files"
+        shutil.rmtree(place, ignore_errors=True)
+        for path, text in files.items():
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            (place / path).write_text(text)
+        self.commit(message)
+
     def commit(self, message: str) -> None:
         self._git("add", "-A")
         self._git("-c", "user.name=Ada", "-c", "user.email=ada@example.com", "commit", "-q", "-m", message)
 
-    def _git(self, *arguments: str) -> None:
-        subprocess.run(["git", "-C", str(self.fleet), *arguments], check=True, timeout=30)
+    def _git(self, *arguments: str) -> str:
+        command = ["git", "-C", str(self.fleet), *arguments]
+        return subprocess.run(command, check=True, timeout=30, stdout=subprocess.PIPE, text=True).stdout
 
 
 @dataclass
@@ -97,10 +111,24 @@ class Played:
     phase: Phase = Phase.IDLE
     error: ErrorReport | None = None
     desired: dict[str, Any] = field(default_factory=dict)
+    bundle: bytes | None = None
+    config_phase: ConfigPhase | None = None
+    config_error: ErrorReport | None = None
+    quarantine: set[Digest] = field(default_factory=set)
+    drift: int = 0
+
+    @property
+    def config(self) -> ConfigReport | None:
+        """None on a board that was never sent any."""
+        digest = digest_of(self.bundle) if self.bundle is not None else ""
+        phase = self.config_phase
+        return ConfigReport(digest, phase, self.config_error, self.drift) if phase else None
 
 
 class Boards:
-    """All boards of a lab behind one connection. `behave(device, desired)` says how an offer ends."""
+    """All boards of a lab behind one connection. `outcome` and `config_outcome` say how an offer ends where not well;
+    who is `busy` never ends, `config_busy` neither with config.
+    """
 
     def __init__(self, lab: Lab, image: Digest) -> None:
         self.lab = lab
@@ -112,6 +140,10 @@ class Boards:
         self.silent: set[DeviceId] = set()
         self.outcome: dict[DeviceId, ErrorReport] = {}
         self.busy: set[DeviceId] = set()
+        self.config_messages: Counter[str] = Counter()
+        self.config_sources: Counter[str] = Counter()
+        self.config_outcome: dict[DeviceId, ErrorReport] = {}
+        self.config_busy: set[DeviceId] = set()
         self.link = MqttLink(
             LinkOptions("127.0.0.1", lab.port, "boards", packet_limit=1 << 20, inbox=10_000, backoff=0.1)
         )
@@ -142,6 +174,8 @@ class Boards:
             board.phase,
             board.version,
             error=board.error,
+            config=board.config,
+            quarantine=tuple(sorted(board.quarantine)),
         )
         packed = sign_reported(replace(reported, **other), self.lab.signers[device])
         await self.link.deliver(topics.reported(FLEET, device), packed)
@@ -154,7 +188,8 @@ class Boards:
         while True:
             event = await self.link.next()
             if isinstance(event, Up):
-                self.link.subscribe(topics.all_boards(FLEET, "desired"), f"es1/{FLEET}/b/#", qos=1)
+                desired = topics.all_boards(FLEET, "desired")
+                self.link.subscribe(desired, f"es1/{FLEET}/b/#", f"es1/{FLEET}/d/+/c/#", qos=1)
                 self._up.set()
             elif isinstance(event, Message):
                 self.store[event.topic] = event.payload
@@ -168,14 +203,18 @@ class Boards:
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
                 elif event.payload:
-                    self.blob_messages[event.topic] += 1
+                    (self.config_messages if topic.device else self.blob_messages)[event.topic] += 1
 
     async def _obey(self, device: DeviceId, desired: dict[str, Any]) -> None:
         board = self.played[device]
         if desired["version"] <= board.version:
             return
         board.version, board.error, board.phase, board.desired = desired["version"], None, Phase.IDLE, desired
-        wanted = [file["hashes"]["sha256"] for file in desired["targets"].values()]
+        files = dict(desired["targets"])
+        config = files.pop(CONFIG, None)
+        wanted = [file["hashes"]["sha256"] for file in files.values()]
+        if config:
+            await self._configure(device, config)
         if not wanted or wanted == [board.image]:
             await self.report(device)
             return
@@ -188,6 +227,46 @@ class Boards:
             await self.report(device)
             return
         await self.boot(device, Digest(wanted[0]))
+
+    async def _configure(self, device: DeviceId, config: dict[str, Any]) -> None:
+        """The board's other decider: all that its desired state names is there, for blobs come first."""
+        board, digest = self.played[device], Digest(config["hashes"]["sha256"])
+        board.config_phase, board.config_error = ConfigPhase.IDLE, None
+        if board.bundle is not None and digest_of(board.bundle) == digest:
+            return
+        bundle = self.fetched(device, config)
+        board.config_phase = ConfigPhase.FETCHING
+        if device in self.config_busy:
+            await self.report(device)
+        elif device in self.config_outcome:
+            board.config_phase, board.config_error = ConfigPhase.FAILED, self.config_outcome[device]
+            if board.config_error.name == "ProbeFailed":
+                board.quarantine.add(digest)
+        else:
+            before, board.bundle = board.bundle, bundle
+            board.config_phase = ConfigPhase.PROBING
+            await self.report(device)
+            board.config_phase = ConfigPhase.IDLE
+            assert board.bundle != before
+
+    def fetched(self, device: DeviceId, config: dict[str, Any]) -> bytes:
+        """The bundle that a target makes from what the broker has sent, with a board's own means."""
+        source, length, digest = config["custom"]["source"], config["length"], config["hashes"]["sha256"]
+        self.config_sources[source["kind"]] += 1
+        root, blob = topics.config(FLEET, device), BlobId(source["blob"])
+        index = parse_index(blob, self.store[topics.index(root, blob)])
+        blocks = [
+            topics.block(root, blob, n, block) for n in range(index.pieces) for block in range(index.blocks_of(n))
+        ]
+        data = index.lone or b"".join(self.store[topic] for topic in blocks)
+        assert len(data) == source["length"]
+        with in_memory(data) as patch, in_memory(b"") as target, in_memory(self.played[device].bundle or b"") as base:
+            if source["kind"] == "delta":
+                told = {"base_sha256": source["base"], "length": length, "sha256": digest}
+                apply_delta(base, patch, target, progress=lambda *_: None, **told)
+            else:
+                expand_full(patch, target, length=length, sha256=digest, progress=lambda *_: None)
+            return os.pread(target, length, 0)
 
     async def boot(self, device: DeviceId, image: Digest) -> None:
         board = self.played[device]
@@ -207,6 +286,17 @@ async def serving(lab: Lab) -> AsyncIterator[Service]:
     finally:
         stop.set()
         await asyncio.wait_for(task, 20)
+
+
+@contextlib.contextmanager
+def in_memory(data: bytes) -> Iterator[int]:
+    """A file descriptor with this content."""
+    fd = os.memfd_create("bundle")
+    try:
+        os.write(fd, data)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 async def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:

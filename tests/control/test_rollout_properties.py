@@ -30,12 +30,13 @@ from edgesync.control.standing import (
     Status,
     Tick,
 )
-from edgesync.control.types import FailurePolicy, Fleet, Image, Selector, Wanted, Wave
+from edgesync.control.types import ConfigBundle, FailurePolicy, Fleet, Image, Selector, Wanted, Wave
 from edgesync.wire.ids import BlobId, DeviceId, Digest, digest_of
-from edgesync.wire.messages import Desired, ErrorReport, Phase, Reported
+from edgesync.wire.messages import ConfigPhase, ConfigReport, Desired, ErrorReport, Phase, Reported
 
 DEVICES = tuple(DeviceId(f"demo.b{n}") for n in range(6))
 IMAGES = {name: digest_of(name.encode()) for name in "ABCD"}
+CONFIGS = {name: ConfigBundle(digest_of(name.encode()), 100, "", b"") for name in "XYZ"}
 SIZES = dict.fromkeys(IMAGES.values(), 1_000_000)
 LOST_AFTER = 3600.0
 
@@ -54,6 +55,11 @@ class Played:
     quarantine: set[Digest] = field(default_factory=set)
     booted: set[tuple[int, Digest]] = field(default_factory=lambda: {(0, IMAGES["A"])})
     trial: Digest | None = None
+    config: Digest | str = ""
+    config_before: Digest | str = ""
+    config_phase: ConfigPhase | None = None
+    config_error: ErrorReport | None = None
+    held: set[Digest | str] = field(default_factory=set)
 
 
 class Rollouts(RuleBasedStateMachine):
@@ -77,12 +83,16 @@ class Rollouts(RuleBasedStateMachine):
                     assert not self.state.paused
                     standing = self.state.boards[desired.device]
                     in_force = self.broker.get(desired.device)
-                    renewed = in_force is not None and in_force.targets == desired.targets
+                    renewed = in_force is not None and (in_force.targets, in_force.config) == (
+                        desired.targets,
+                        desired.config,
+                    )
                     assert renewed or self.state.phase in ("running", "done")
                     assert renewed or standing.wanted.wave < self.state.open_waves
                     bad = standing.quarantine | self.state.quarantine
-                    lacking = {t.sha256 for t in desired.targets if t.source}
+                    lacking = {t.sha256 for t in desired.targets if t.source} | {offered.new_config} - {""}
                     assert renewed or not lacking & bad
+                    assert desired.config is None or desired.config.source is None
                     assert desired.version > max(
                         in_force.version if in_force else 0,
                         self.boards[desired.device].version if standing.reported else 0,
@@ -104,13 +114,20 @@ class Rollouts(RuleBasedStateMachine):
     # --- operators
 
     @rule(
-        choice=st.lists(st.sampled_from("ABCD"), min_size=6, max_size=6),
+        choice=st.lists(st.tuples(st.sampled_from("ABCD"), st.sampled_from([None, *CONFIGS])), min_size=6, max_size=6),
         count=st.integers(1, 6),
         canaries=st.integers(0, 3),
         success=st.sampled_from([0.5, 1.0]),
         policy=st.sampled_from(["wait", "fail", "full"]),
     )
-    def push(self, choice: list[str], count: int, canaries: int, success: float, policy: str) -> None:
+    def push(
+        self,
+        choice: list[tuple[str, str | None]],
+        count: int,
+        canaries: int,
+        success: float,
+        policy: str,
+    ) -> None:
         self.revisions += 1
         wanted = {
             device: Wanted(
@@ -118,8 +135,9 @@ class Rollouts(RuleBasedStateMachine):
                 name,
                 {"root": Image("root", f"{name}.img", name, IMAGES[name], ("files",))},
                 0 if number < canaries else 1,
+                CONFIGS[config] if config else None,
             )
-            for number, (device, name) in enumerate(zip(DEVICES[:count], choice, strict=False))
+            for number, (device, (name, config)) in enumerate(zip(DEVICES[:count], choice, strict=False))
         }
         fleet = Fleet(
             "demo",
@@ -202,6 +220,7 @@ class Rollouts(RuleBasedStateMachine):
             board.phase = Phase.IDLE if desired.hold or desired.targets[0].sha256 == board.image else Phase.FETCHING
             if not desired.hold and desired.targets[0].sha256 in board.quarantine:
                 board.phase, board.error = Phase.FAILED, ErrorReport("Quarantined")
+            self.config_wanted(board, desired)
         elif desired and not desired.hold and board.phase is Phase.FETCHING:
             target = desired.targets[0]
             if outcome == "delta":
@@ -219,6 +238,45 @@ class Rollouts(RuleBasedStateMachine):
         elif board.phase is Phase.CONFIRMING:
             board.phase = Phase.IDLE
 
+    def config_wanted(self, board: Played, desired: Desired) -> None:
+        if board.config_phase is ConfigPhase.PROBING:
+            return
+        if desired.config is None:
+            if board.config_phase is not None:
+                board.config_phase, board.config_error = ConfigPhase.IDLE, None
+            return
+        digest = desired.config.sha256
+        board.config_phase = ConfigPhase.IDLE if digest == board.config else ConfigPhase.FETCHING
+        board.config_error = None
+        if digest in board.quarantine and digest != board.config:
+            board.config_phase, board.config_error = ConfigPhase.FAILED, ErrorReport("Quarantined")
+
+    @rule(device=st.sampled_from(DEVICES), outcome=st.sampled_from(["on", "on", "fail", "delta", "lost tree"]))
+    def config_acts(self, device: DeviceId, outcome: str) -> None:
+        """The board's other decider: fetch, switch, probe, and back again by itself."""
+        board, desired = self.boards[device], self.broker.get(device)
+        if outcome == "lost tree" and board.config_phase is ConfigPhase.IDLE:
+            board.config = ""
+        elif board.config_phase is ConfigPhase.FETCHING and desired and desired.config:
+            if outcome == "delta":
+                board.config_phase, board.config_error = ConfigPhase.FAILED, ErrorReport("BaseModified")
+            elif desired.version == board.version:
+                board.config_before, board.config = board.config, desired.config.sha256
+                board.config_phase = ConfigPhase.PROBING
+        elif board.config_phase is ConfigPhase.PROBING:
+            if outcome == "on":
+                board.config_phase = ConfigPhase.IDLE
+                board.held.add(board.config)
+            else:
+                board.quarantine.add(Digest(board.config))
+                board.config, board.config_phase = board.config_before, ConfigPhase.FAILED
+                board.config_error = ErrorReport("ProbeFailed")
+            if desired and desired.version == board.version and desired.config:
+                last = board.config_phase, board.config_error
+                self.config_wanted(board, desired)
+                if desired.config.sha256 in board.quarantine:
+                    board.config_phase, board.config_error = last
+
     def report(self, device: DeviceId) -> Reported:
         board = self.boards[device]
         board.counter += 1
@@ -233,6 +291,7 @@ class Rollouts(RuleBasedStateMachine):
             board.version,
             error=board.error,
             quarantine=tuple(sorted(board.quarantine)),
+            config=ConfigReport(board.config, board.config_phase, board.config_error) if board.config_phase else None,
         )
 
     @rule(device=st.sampled_from(DEVICES))
@@ -247,6 +306,7 @@ class Rollouts(RuleBasedStateMachine):
             while self.wanted_blobs:
                 self.blob(1)
             self.board_acts(device, outcome)
+            self.config_acts(device, outcome)
             self.board_reports(device)
 
     @rule(device=st.sampled_from(DEVICES))
@@ -281,11 +341,31 @@ class Rollouts(RuleBasedStateMachine):
                 assert board.holds == board.wants
 
     @invariant()
+    def confirmed_boards_reported_the_wanted_config_as_in_force(self) -> None:
+        for board in self.state.boards.values():
+            if board.status is Status.CONFIRMED and board.wants_config:
+                assert board.reported is not None
+                assert board.reported.config is not None
+                assert board.reported.config.sha256 == board.wants_config.sha256
+                assert board.reported.config.phase is not ConfigPhase.FAILED
+
+    @invariant()
+    def a_config_that_failed_on_a_board_is_not_offered_to_it_again(self) -> None:
+        for device, board in self.state.boards.items():
+            offered, desired = board.offered, self.broker.get(device)
+            if not (offered and desired and board.reported and desired.config == board.wants_config):
+                continue
+            if board.reported.version >= offered.first and offered.new_config in board.quarantine:
+                assert board.status in (Status.FAILED, Status.LOST, Status.ACTIVATED)
+
+    @invariant()
     def a_board_that_is_silent_before_activation_counts_nowhere(self) -> None:
         for board in self.state.boards.values():
             if board.status is Status.LOST:
                 assert board.reported is not None
-                assert board.unsettled or (board.offered and board.reported.boot_id != board.offered.boot_id)
+                switched = board.reported.config and board.reported.config.phase is ConfigPhase.PROBING
+                booted = board.offered and board.reported.boot_id != board.offered.boot_id
+                assert board.reported.phase in (Phase.ACTIVATING, Phase.CONFIRMING) or switched or booted
 
     @invariant()
     def what_is_in_force_is_on_the_broker(self) -> None:

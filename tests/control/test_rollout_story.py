@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+
+from story import IMAGES, Story, offers
 
 from edgesync.control import rollout
 from edgesync.control.evidence import PENDING_AFTER
-from edgesync.control.planner import BlobKey, Built
+from edgesync.control.planner import BlobKey
 from edgesync.control.rollout import DESIRED_LIFE, RENEW_BEFORE
 from edgesync.control.standing import (
     Abort,
     BlobGone,
-    BlobReady,
-    BoardReported,
-    Effect,
     EnsureBlob,
-    Event,
     Forget,
     Hold,
     Listening,
@@ -26,75 +23,11 @@ from edgesync.control.standing import (
     Republish,
     Resume,
     Retry,
-    Spec,
-    State,
     Status,
-    Tick,
 )
-from edgesync.control.types import FailurePolicy, Fleet, Image, Selector, Wanted, Wave
-from edgesync.wire.ids import BlobId, DeviceId, digest_of
-from edgesync.wire.messages import ErrorReport, Phase, Reported
-
-IMAGES = {name: digest_of(name.encode()) for name in "ABC"}
-
-
-class Story:
-    """A fleet of boards on image A, told what happens."""
-
-    def __init__(self, *boards: str, canaries: int = 0, **fleet: Any) -> None:
-        self.devices = [DeviceId(f"demo.{b}") for b in boards]
-        self.canaries, self.settings = canaries, fleet
-        self.state, self.now, self.revision = State(), 1e9, 0
-        self.counter = 0
-        self.do(Listening(on=True))
-        self.push("A")
-        for device in self.devices:
-            self.says(device)
-
-    def do(self, event: Event) -> list[Effect]:
-        self.now += 1
-        self.state, effects = rollout.step(self.state, event, self.now)
-        return effects
-
-    def wait(self, seconds: float) -> list[Effect]:
-        self.now += seconds
-        return self.do(Tick())
-
-    def push(self, image: str, only: int | None = None) -> list[Effect]:
-        self.revision += 1
-        wanted = {
-            d: Wanted(d, image, {"root": Image("root", image, image, IMAGES[image], ())}, 0 if n < self.canaries else 1)
-            for n, d in enumerate(self.devices[:only])
-        }
-        waves = (Wave("canary", Selector()), Wave("rest", Selector()))
-        settings = {"abort_at": 1.0, "waves": waves, **self.settings}
-        fleet = Fleet("demo", f"{self.revision:040}", {}, (), {}, **settings)
-        return self.do(NewRevision(Spec(fleet, wanted, dict.fromkeys(IMAGES.values(), 10_000))))
-
-    def build(self, effects: list[Effect]) -> list[Effect]:
-        done: list[Effect] = []
-        for effect in effects:
-            if isinstance(effect, EnsureBlob):
-                done += self.do(BlobReady(effect.key, Built(BlobId(digest_of(str(effect.key).encode())[:32]), 100)))
-        return done
-
-    def says(self, device: str, **what: Any) -> list[Effect]:
-        device = DeviceId(device if "." in device else f"demo.{device}")
-        self.counter += 1
-        board = self.state.boards[device]
-        version = board.offered.desired.version if board.offered else 0
-        told = {"confirmed": True, "images": {"root": IMAGES["A"]}, "phase": Phase.IDLE, "version": version, **what}
-        return self.do(BoardReported(Reported(device, self.counter, told.pop("boot_id", "boot-1"), "a", **told)))
-
-    def confirms(self, device: str, image: str) -> list[Effect]:
-        return self.says(device, boot_id=f"boot-{self.counter}", images={"root": IMAGES[image]})
-
-    def status(self, device: str) -> Status:
-        return self.state.boards[DeviceId(f"demo.{device}")].status
-
-
-def offers(effects: list[Effect]) -> list[str]:
-    return [effect.offered.desired.device.partition(".")[2] for effect in effects if isinstance(effect, Offer)]
+from edgesync.control.types import FailurePolicy
+from edgesync.wire.ids import BlobId, DeviceId
+from edgesync.wire.messages import ErrorReport, Phase
 
 
 def test_twelve_hundred_boards_on_one_base_ask_for_one_blob_and_get_one_offer_each() -> None:

@@ -40,7 +40,7 @@ async def confirmed(service: Any, subject: str) -> None:
 
     def done() -> bool:
         named = service._driver.state.subject == subject
-        return named and set(statuses(service)) == {"confirmed"} and service._publisher.idle
+        return named and set(statuses(service)) == {"confirmed"} and service.status()["publisher"]["idle"]
 
     await until(done, 60)
 
@@ -347,11 +347,11 @@ def test_kill_dash_nine_at_any_moment_loses_nothing(tmp_path: Path) -> None:
                             status
                             and {b["status"] for b in status["boards"]} == {"confirmed"}
                             and status["rollout"]["phase"] == "done"
+                            and status["rollout"]["subject"] == "Ship v2"
                         ):
                             break
                         await asyncio.sleep(0.2)
                     assert {board.image for board in boards.played.values()} == {digest}
-                    assert status["rollout"]["subject"] == "Ship v2"
                     assert stat.S_IMODE(os.stat(lab.config().socket).st_mode) == 0o600
                     server.send_signal(signal.SIGTERM)
                     assert await asyncio.to_thread(server.wait, 10) == 0

@@ -15,13 +15,27 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from edgesync.control.configblobs import ConfigBlob
+from edgesync.control.documents import standing_from_dict, standing_to_dict
 from edgesync.control.planner import BlobKey, Built, Unbuildable
 from edgesync.control.standing import Offered, Standing, State, Status
 from edgesync.control.state import FLEET, Batch, Entry, Heard, Presence, Signed, Store
-from edgesync.control.types import Image, Wanted
+from edgesync.control.types import ConfigBundle, Image, Wanted
 from edgesync.wire.errors import ConfigError, StorageError, UnknownFormatError
 from edgesync.wire.ids import BlobId, DeviceId, digest_of
-from edgesync.wire.messages import Desired, ErrorReport, Phase, Reported, Source, Target, Traffic
+from edgesync.wire.messages import (
+    ConfigPhase,
+    ConfigReport,
+    ConfigTarget,
+    Desired,
+    ErrorReport,
+    Manners,
+    Phase,
+    Reported,
+    Source,
+    Target,
+    Traffic,
+)
 
 DEVICE, OTHER = DeviceId("demo.b1"), DeviceId("demo.b2")
 OLD, NEW = digest_of(b"old"), digest_of(b"new")
@@ -88,7 +102,14 @@ def board(device: DeviceId = DEVICE) -> Standing:
     """A standing with every field set."""
     target = Target("root", "2", 1000, NEW, Source("delta", BLOB, 100, OLD, "http://files/x"))
     return Standing(
-        Wanted(device, "v2", {"root": Image("root", "v2.img", "2", NEW, ("files",))}, 1),
+        Wanted(
+            device,
+            "v2",
+            {"root": Image("root", "v2.img", "2", NEW, ("files",))},
+            1,
+            ConfigBundle(NEW, 100, "firmware >= 2", b""),
+            Manners(check_in=3600),
+        ),
         Status.FAILED,
         part=True,
         error=ErrorReport("BootFailed", "slot b"),
@@ -109,14 +130,33 @@ def board(device: DeviceId = DEVICE) -> Standing:
             missing=(BLOB,),
             quarantine=(NEW,),
             traffic=Traffic(1, 2, 3, 4, 5, 6),
+            config=ConfigReport(OLD, ConfigPhase.FAILED, ErrorReport("ProbeFailed"), 2),
         ),
         seen=6.5,
         offered=Offered(
-            Desired(device, 3, "c" * 40, "r1", "v2", (target,), retry=7), "boot-0", {"root": OLD}, 4.5, 9.5, 2
+            Desired(
+                device,
+                3,
+                "c" * 40,
+                "r1",
+                "v2",
+                (target,),
+                retry=7,
+                config=ConfigTarget(NEW, 100, "firmware >= 2"),
+                manners=Manners(check_in=3600),
+            ),
+            "boot-0",
+            {"root": OLD},
+            4.5,
+            9.5,
+            2,
+            OLD,
+            whole=True,
         ),
         retry=7,
         delta_failed=ErrorReport("BaseModified"),
         quarantine=frozenset({NEW}),
+        config_whole=True,
     )
 
 
@@ -149,6 +189,37 @@ def test_all_that_is_saved_is_there_after_a_restart(store: Store, url: str) -> N
     assert loaded.signed == {DEVICE: Signed(3, b"\x00\xff")}
     assert [entry.detail for entry in again.history()] == ["why"]
     again.close()
+
+
+def test_config_is_kept_with_the_blob_that_brings_it_until_nobody_needs_it(store: Store) -> None:
+    new, other = b"\x00new", b"other"
+    store.save(Batch(State(), state(), bundles={NEW: new, OLD: b"old"}))
+    assert store.bundles([NEW, digest_of(b"unknown")]) == {NEW: new}
+    assert store.load().bundles == {NEW, OLD}
+    first = ConfigBlob(Source("delta", BLOB, 5, OLD), b"\xff\x00abc")
+    second = ConfigBlob(Source("full", BlobId("cd" * 16), 5), other)
+    # Two boards that go the same way share the bytes; a hold has none.
+    store.save_signed({DEVICE: Signed(3, b"x", first), OTHER: Signed(3, b"y", first)})
+    assert {device: signed.config for device, signed in store.load().signed.items()} == {DEVICE: first, OTHER: first}
+    store.save_signed({DEVICE: Signed(4, b"x", second), OTHER: Signed(4, b"y")})
+    store.drop_config([OLD])
+    loaded = store.load()
+    assert {device: signed.config for device, signed in loaded.signed.items()} == {DEVICE: second, OTHER: None}
+    assert loaded.bundles == {NEW}
+
+
+def test_a_standing_of_a_server_that_knew_no_config_is_read() -> None:
+    old = standing_to_dict(replace(board(), config_whole=False))
+    for where, names in (
+        (old, ("config_whole",)),
+        (old["offered"], ("config_base", "whole")),
+        (old["wanted"], ("config", "manners")),
+    ):
+        for name in names:
+            del where[name]
+    found = standing_from_dict(old)
+    assert (found.wants_config, found.config_whole, found.offered and found.offered.config_base) == (None, False, "")
+    assert found.wants == board().wants
 
 
 def test_a_save_that_is_cut_off_leaves_the_state_before(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,121 @@
+"""Signs desired states and hands them to the publisher, some at a time and beside the rollout: what boards report, and
+what an operator asks, waits for no signature.
+
+Here the config of a desired state gets its source: the smallest way from what the board holds. What is signed is saved,
+with the blob that it names, before it is published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import Protocol
+
+from securesystemslib.signer import CryptoSigner
+
+from edgesync.control.configblobs import ConfigBlobs
+from edgesync.control.publisher import Publisher
+from edgesync.control.standing import Offered
+from edgesync.control.state import Signed, Store
+from edgesync.trust.director import sign_desired
+from edgesync.wire.errors import BuildFailedError, EdgesyncError
+from edgesync.wire.ids import DeviceId, Digest
+
+log = logging.getLogger("edgesync.rollout")
+
+CHUNK = 100
+"""Desired states signed and saved together: about a tenth of a second."""
+
+
+class Desk(Protocol):
+    """Of the driver what is used here."""
+
+    async def persist(self, work: Callable[[], None]) -> None:
+        """Run it on the thread of the database until that takes it."""
+
+    def in_force(self, device: DeviceId) -> Offered | None: ...
+    def refused(self, device: DeviceId, error: EdgesyncError) -> None: ...
+
+
+class Signing:
+    """What waits to be signed: of each board the newest alone."""
+
+    def __init__(self, store: Store, signer: CryptoSigner, desk: Desk) -> None:
+        self._store, self._signer, self._desk = store, signer, desk
+        self._blobs = ConfigBlobs()
+        self._waiting: dict[DeviceId, Offered] = {}
+        self._kick = asyncio.Event()
+        self._working = False
+
+    @property
+    def idle(self) -> bool:
+        return not self._waiting and not self._working
+
+    def put(self, offers: Mapping[DeviceId, Offered]) -> None:
+        self._waiting.update(offers)
+        self._kick.set()
+
+    def forget(self, device: DeviceId) -> None:
+        """The board left the fleet."""
+        self._waiting.pop(device, None)
+
+    async def run(self, publisher: Publisher) -> None:
+        """Until cancelled."""
+        while True:
+            await self._kick.wait()
+            self._kick.clear()
+            while self._waiting:
+                chunk = dict(islice(self._waiting.items(), CHUNK))
+                for device in chunk:
+                    del self._waiting[device]
+                self._working = True
+                await self._publish(chunk, publisher)
+                self._working = False
+
+    async def _publish(self, chunk: Mapping[DeviceId, Offered], publisher: Publisher) -> None:
+        signed: dict[DeviceId, Signed] = {}
+        refused: dict[DeviceId, EdgesyncError] = {}
+
+        def work() -> None:
+            signed.clear()
+            refused.clear()
+            self._sign(chunk, signed, refused)
+            self._store.save_signed(signed)
+
+        await self._desk.persist(work)
+        for device, error in refused.items():
+            self._desk.refused(device, error)
+        for device, message in signed.items():
+            # A newer one waits for its turn, or the board has left, where this is not in force any more.
+            if self._desk.in_force(device) == chunk[device]:
+                publisher.desire(device, message.packed, chunk[device].blobs, message.config)
+
+    def _sign(
+        self,
+        chunk: Mapping[DeviceId, Offered],
+        signed: dict[DeviceId, Signed],
+        refused: dict[DeviceId, EdgesyncError],
+    ) -> None:
+        changed = [offered for offered in chunk.values() if offered.new_config]
+        needed = {digest for offered in changed for digest in (offered.new_config, offered.config_base) if digest}
+        bundles = self._store.bundles(needed) if needed else {}
+        for device, offered in chunk.items():
+            try:
+                signed[device] = self._sign_one(offered, bundles)
+            except EdgesyncError as error:
+                refused[device] = error
+
+    def _sign_one(self, offered: Offered, bundles: Mapping[Digest, bytes]) -> Signed:
+        desired, blob = offered.desired, None
+        if desired.config and offered.new_config:
+            bundle = bundles.get(offered.new_config)
+            if bundle is None:
+                raise BuildFailedError(f"config {offered.new_config[:12]} is not in the database")
+            base = offered.config_base
+            held = (base, bundles[base]) if base and base in bundles and not offered.whole else None
+            blob = self._blobs.make(offered.new_config, bundle, held)
+            desired = replace(desired, config=replace(desired.config, source=blob.source))
+        return Signed(desired.version, sign_desired(desired, self._signer, int(offered.expires)), blob)
