@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgesync.host.files import read_limited
@@ -28,8 +28,33 @@ _TABLES: Mapping[str, Mapping[str, type]] = {
     "broker": {"host": str, "port": int, "ca": str, "cert": str, "key": str, "keepalive": int},
     "trust": {"root": str, "key": str},
     "board": {"root": str},
+    "inhibit": {"files": list, "commands": list, "fetch": bool},
 }
-_OPTIONAL = {"profiles", "broker.ca", "broker.cert", "broker.key", "broker.keepalive"}
+_OPTIONAL = {
+    "profiles",
+    "broker.ca",
+    "broker.cert",
+    "broker.key",
+    "broker.keepalive",
+    "inhibit",
+    "inhibit.files",
+    "inhibit.commands",
+    "inhibit.fetch",
+}
+_KINDS: Mapping[type, str] = {str: "text", int: "a whole number", bool: "true or false", list: "an array of text"}
+_LIST_LIMIT = 16
+"""Members of an array, each of which is looked at again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inhibit:
+    """What says "not now" on this board: paths of files that are there, and names of commands of the board's profile.
+    `fetch`: to a fetch as well, not only to what interrupts the application.
+    """
+
+    files: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    fetch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +77,7 @@ class AgentConfig:
     report_key: str
     board_root: str
     profiles: str = ""
+    inhibit: Inhibit = field(default_factory=Inhibit)
 
 
 def load(path: str) -> AgentConfig:
@@ -72,7 +98,7 @@ def load(path: str) -> AgentConfig:
         device = parse_device(top["device"])
     except MalformedMessageError as error:
         raise ConfigError(f"{path}: key device: {error}") from error
-    broker = top["broker"]
+    broker, inhibit = top["broker"], top.get("inhibit", {})
     given = [name for name in ("ca", "cert", "key") if name in broker]
     if len(given) not in (0, 3):
         raise ConfigError(f"{path}: table broker: found only {', '.join(given)}, expected ca, cert and key or none")
@@ -88,11 +114,18 @@ def load(path: str) -> AgentConfig:
         report_key=beside(top["trust"]["key"]),
         board_root=beside(top["board"]["root"]),
         profiles=beside(top["profiles"]) if "profiles" in top else "",
+        inhibit=Inhibit(
+            tuple(beside(name) for name in inhibit.get("files", ())),
+            tuple(inhibit.get("commands", ())),
+            inhibit.get("fetch", False),
+        ),
     )
 
 
 def _check(path: str, top: Mapping[str, Any]) -> None:
     for table, keys in _TABLES.items():
+        if table in _OPTIONAL and table not in top:
+            continue
         values = top if not table else top.get(table)
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: table [{table}]: found {values!r:.60}, expected a table")
@@ -104,9 +137,12 @@ def _check(path: str, top: Mapping[str, Any]) -> None:
             if key not in values and prefix + key in _OPTIONAL:
                 continue
             value = values.get(key)
-            if type(value) is not kind or value == "":
-                expected = "text" if kind is str else "a whole number"
-                raise ConfigError(f"{path}: key {prefix}{key}: found {value!r:.60}, expected {expected}")
+            if type(value) is not kind or value == "" or (kind is list and not _is_texts(value)):
+                raise ConfigError(f"{path}: key {prefix}{key}: found {value!r:.60}, expected {_KINDS[kind]}")
+
+
+def _is_texts(values: Any) -> bool:
+    return len(values) <= _LIST_LIMIT and all(isinstance(value, str) and value for value in values)
 
 
 def _within(path: str, key: str, value: int, allowed: range, unit: str) -> int:

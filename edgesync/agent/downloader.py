@@ -2,6 +2,9 @@
 
 When the broker starves us and the signed source names a URL, the missing pieces come from there by HTTP Range, checked
 by the same hashes; the subscriptions stay, and whichever answers first wins.
+
+A fetch begins when the gate lets it, goes at the pace that the fleet's manners ask for, and stops between two pieces
+where the budget ends.
 """
 
 from __future__ import annotations
@@ -13,11 +16,14 @@ from functools import partial
 
 from edgesync.agent import actions, events, ranges
 from edgesync.agent.fetch import Fetch
+from edgesync.agent.gate import Deed, Gate, What
 from edgesync.agent.ledger import Ledger
+from edgesync.agent.pace import Pace
 from edgesync.agent.staging import Staging, parse_stored, stored_limit
 from edgesync.host import threads
 from edgesync.host.clock import Clock
 from edgesync.host.mqtt import MqttLink
+from edgesync.wire import blob as layout
 from edgesync.wire.errors import EdgesyncError
 from edgesync.wire.ids import BlobId
 from edgesync.wire.messages import Source
@@ -34,15 +40,24 @@ Emit = Callable[[events.Event], None]
 
 
 class Downloader:
-    """Fetches blobs below the topic `root`. `emit` takes the decider's events; `done` and `total` are bytes of the
-    current blob.
+    """Fetches blobs of `what` below the topic `root`. `emit` takes the decider's events; `done` and `total` are bytes
+    of the current blob.
     """
 
     def __init__(
-        self, root: str, link: MqttLink, *, staging: Staging, ledger: Ledger, clock: Clock, emit: Emit
+        self,
+        root: str,
+        link: MqttLink,
+        *,
+        what: What,
+        staging: Staging,
+        ledger: Ledger,
+        gate: Gate,
+        clock: Clock,
+        emit: Emit,
     ) -> None:
         self._root, self._link, self._staging, self._ledger = root, link, staging, ledger
-        self._clock, self._emit = clock, emit
+        self._what, self._gate, self._clock, self._emit = what, gate, clock, emit
         self._fetch: Fetch | None = None
         self._source: Source | None = None
         self._task: asyncio.Task[None] | None = None
@@ -98,7 +113,7 @@ class Downloader:
     def received(self, topic: Topic, payload: bytes) -> None:
         """A message on a topic of blobs."""
         if self._fetch is None or topic.blob != self._fetch.blob:
-            self._ledger.add(refetched=len(payload))  # it was on its way when the fetch was stopped
+            self._add(refetched=len(payload))  # it was on its way when the fetch was stopped
             return
         self._do(self._fetch.received(topic, payload, self._clock.monotonic()))
         self._count()
@@ -110,15 +125,35 @@ class Downloader:
         except EdgesyncError as error:
             self._emit(events.FetchFailed(source.blob, error))
             return
-        self._fetch = Fetch(
-            self._root, source.blob, source.length, index=staged.index, leaves=staged.leaves, have=staged.have
+        pace = Pace(self._gate.manners)
+        fetch = Fetch(
+            self._root,
+            source.blob,
+            source.length,
+            index=staged.index,
+            leaves=staged.leaves,
+            have=staged.have,
+            pace=pace,
         )
-        self._counted, self._told = (0, 0, self._fetch.done), False
-        log.info("fetch blob=%s bytes=%d have=%d", source.blob, source.length, self._fetch.done)
-        self._do(self._fetch.connected(self._clock.monotonic()) if self._connected else [])
-        while not self._fetch.complete:
+        if not fetch.complete:
+            await self._let_through(fetch)
+        self._fetch = fetch
+        self._counted, self._told = (0, 0, fetch.done), False
+        log.info("fetch blob=%s bytes=%d have=%d", source.blob, source.length, fetch.done)
+        self._do(fetch.connected(self._clock.monotonic()) if self._connected else [])
+        while not fetch.complete:
             await asyncio.sleep(TICK)
-            self._do(self._fetch.tick(self._clock.monotonic(), self._link.carried.inward, answered=self._link.answered))
+            pace.follow(self._gate.manners)
+            self._do(fetch.tick(self._clock.monotonic(), self._link.carried.inward, answered=self._link.answered))
+            if pace.stopped and fetch.resting:
+                await self._let_through(fetch)
+                pace.stopped = False
+
+    async def _let_through(self, fetch: Fetch) -> None:
+        """Wait at the gate with what is left to fetch."""
+        deed = Deed("fetch", self._what, fetch.length - fetch.done)
+        if await self._gate.passed(deed, lambda error: self._emit(events.PutOff(fetch.blob, error))):
+            self._emit(events.LetThrough(fetch.blob))
 
     async def _run_http(self, fetch: Fetch, source: Source) -> None:
         """What the broker did not give, from the HTTP source, until the fetch is complete or stopped."""
@@ -137,8 +172,13 @@ class Downloader:
                         continue
                     assert fetch.index is not None
                     offset, size = number * fetch.index.piece, fetch.index.piece_length(number)
+                    while not fetch.pace.free(began := self._clock.monotonic()):
+                        await asyncio.sleep(TICK)
+                    fetch.pace.asked(size, began)
                     data = await ranges.read(source.url, source.blob, offset, size, count=count)
-                    self._do(fetch.take_piece(number, data, self._clock.monotonic()))
+                    now = self._clock.monotonic()
+                    fetch.pace.came(now - began, now)
+                    self._do(fetch.take_piece(number, data, now))
                     self._count()
             except EdgesyncError as error:
                 log.warning("%s: %s", error.name, error)
@@ -179,6 +219,8 @@ class Downloader:
                 self._staging.keep_index(source.blob, index, leaves)
             case actions.KeepPiece(offset, data):
                 self._staging.keep_piece(source.blob, offset, data)
+                self._ledger.look(self._link.carried, self._gate.now())
+                fetch.pace.stopped = self._gate.spent(self._what, layout.PIECE, begun=True) is not None
             case actions.Starved(error):
                 log.warning("%s: %s", error.name, error)
                 self._emit(events.FetchStarved(source.blob, error))
@@ -200,6 +242,12 @@ class Downloader:
         was_arrived, was_metadata, was_kept = self._counted
         blob = kept - was_kept
         # Blocks of open pieces count as refetched until their piece is kept: a kill makes that true.
-        self._ledger.add(blob=blob, refetched=arrived - was_arrived - blob, metadata=metadata - was_metadata)
+        self._add(blob=blob, refetched=arrived - was_arrived - blob, metadata=metadata - was_metadata)
         self._counted = (arrived, metadata, kept)
         self._ledger.save()
+
+    def _add(self, *, blob: int = 0, refetched: int = 0, metadata: int = 0) -> None:
+        if self._what == "config":
+            self._ledger.add_config(blob + refetched + metadata)
+        else:
+            self._ledger.add(blob=blob, refetched=refetched, metadata=metadata)

@@ -71,6 +71,23 @@ class FetchFlows:
 
 
 @dataclass(frozen=True, slots=True)
+class PutOff:
+    """Something says "not now" to the fetch of this blob, or with None to what would put the update in force. Whoever
+    asked goes on asking.
+    """
+
+    blob: BlobId | None
+    error: EdgesyncError
+
+
+@dataclass(frozen=True, slots=True)
+class LetThrough:
+    """What was put off may be done. The fetch goes on by itself."""
+
+    blob: BlobId | None
+
+
+@dataclass(frozen=True, slots=True)
 class Applied:
     component: str
     sha256: Digest
@@ -111,6 +128,8 @@ Event = (
     | FetchFailed
     | FetchStarved
     | FetchFlows
+    | PutOff
+    | LetThrough
     | Applied
     | ApplyFailed
     | ActivateFailed

@@ -33,6 +33,7 @@ from edgesync.agent.actions import (
     Unsubscribe,
     Withdrawn,
 )
+from edgesync.agent.pace import Pace
 from edgesync.agent.pauses import Pauses
 from edgesync.wire import blob as layout
 from edgesync.wire import topics
@@ -86,11 +87,13 @@ class Fetch:
         index: BlobIndex | None = None,
         leaves: dict[int, bytes] | None = None,
         have: Iterable[int] = (),
+        pace: Pace | None = None,
     ) -> None:
         self.root, self.blob, self.length = root, blob, length
         self.index = index
         self.leaves = dict(leaves or {})
         self.have = set(have)
+        self.pace = pace or Pace()
         self.arrived = 0
         self.metadata = 0
         self._pieces = -(-length // layout.PIECE)
@@ -119,6 +122,11 @@ class Fetch:
         """Bytes of the blob that are verified and kept."""
         full = len(self.have) * layout.PIECE
         return full - (layout.PIECE - self._last_length()) if self._pieces - 1 in self.have else full
+
+    @property
+    def resting(self) -> bool:
+        """All that was asked for has come, and nothing more is asked for before the pace lets it."""
+        return self.index is not None and not self._flight and not self._asked_index
 
     @property
     def starved(self) -> bool:
@@ -202,6 +210,14 @@ class Fetch:
         """
         if not self._connected or self.complete:
             return []
+        if self.resting:
+            self._last_news = self._last_block = now  # for the pace is the reason, and not the broker
+        if self.resting or self.pace.limited:
+            return [*self._ask(now), *self._listen(now, tcp_in, answered=answered)]
+        return self._listen(now, tcp_in, answered=answered)
+
+    def _listen(self, now: float, tcp_in: int, *, answered: bool) -> list[Action]:
+        """Is it silent for too long?"""
         if tcp_in - self._last_tcp >= TRICKLE and now - self._last_block < SILENCE_MAX:
             self._last_news, self._last_tcp = now, tcp_in
         if now - self._last_news < self.silence or not answered:
@@ -298,6 +314,7 @@ class Fetch:
             del self._flight[number]
             self.have.add(number)
             spent = now - piece.since
+            self.pace.came(spent, now)
             self._piece_time = spent if not self._piece_time else 0.7 * self._piece_time + 0.3 * spent
             actions.extend([*self._progressed(), KeepPiece(number * layout.PIECE, data)])
             self._over.extend(piece.filters)
@@ -336,8 +353,10 @@ class Fetch:
         if self.complete:
             return self.stop()
         wanted: list[str] = []
-        while len(self._flight) < WINDOW and (number := self._next_piece()) is not None:
+        window = self.pace.window(WINDOW)
+        while len(self._flight) < window and self.pace.free(now) and (number := self._next_piece()) is not None:
             self._flight[number] = _Piece(now)
+            self.pace.asked(min(layout.PIECE, self.length - number * layout.PIECE), now)
         index_filters = tuple(f for f in self._index_filters() if f in self._asked_index or self._pauses.over(f, now))
         wanted.extend(f for f in index_filters if f not in self._asked_index)
         self._over.extend(f for f in self._asked_index if f not in index_filters)

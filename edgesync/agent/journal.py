@@ -104,4 +104,5 @@ def state_from_dict(value: Mapping[str, Any]) -> State:
         waits=fields.integer(value, "waits", 0),
         error=ErrorReport.from_dict(error) if error else None,
         missing=tuple(parse_blob(b) for b in fields.array(value, "missing")),
+        held=value.get("held") is True,
     )

@@ -6,7 +6,8 @@ Rules
 2. Nothing is fetched before the base in the booted slot is the one that the delta was made from.
 3. Every component is verified in the other slot before the one `Activate`. A component that does not change is copied
    there as well, so that a slot is always whole.
-4. Once `Activate` was issued, only a boot decides: a newer desired state is kept and pursued afterwards.
+4. Once `Activate` was issued, only a boot decides: a newer desired state is kept and pursued afterwards. So it is
+   until something on the board says "not now" (`PutOff`): then nothing was activated, and the board waits.
 5. `confirmed` is set by evidence: the boot loader's word that the slot is not on trial, or our own probe that passed.
 6. An image that failed to boot, or to prove itself healthy, is quarantined: it is wanted no more until another digest
    is wanted or the operator says `retry`.
@@ -45,9 +46,11 @@ from edgesync.agent.events import (
     FetchFailed,
     FetchFlows,
     FetchStarved,
+    LetThrough,
     Noticed,
     ProbeFailed,
     ProbePassed,
+    PutOff,
     Wanted,
     Woken,
 )
@@ -97,6 +100,7 @@ class State:
     waits: int = 0  # for whatever, since the last success
     error: ErrorReport | None = None
     missing: tuple[BlobId, ...] = ()
+    held: bool = False  # WAITING for what says "not now", which is asked again and again: no timer is needed
 
 
 Step = tuple[State, tuple[Effect, ...]]
@@ -118,14 +122,22 @@ def step(state: State, event: Event) -> Step:
         case Fetched(blob) if _awaits(state, blob):
             target = _next_target(state)
             assert target is not None
-            return replace(state, phase=Phase.APPLYING, error=None, missing=()), (Apply(target), Report())
+            applying = replace(state, phase=Phase.APPLYING, error=None, missing=(), held=False)
+            return applying, (Apply(target), Report())
         case FetchFailed(blob, error) if _awaits(state, blob):
             return _wait_or_fail(state, error)
         case FetchStarved(blob, error) if _awaits(state, blob):
-            waiting = replace(state, phase=Phase.WAITING, error=ErrorReport.of(error), missing=(blob,))
+            waiting = replace(state, phase=Phase.WAITING, error=ErrorReport.of(error), missing=(blob,), held=False)
             return waiting, (Report(),)
         case FetchFlows(blob) if state.phase is Phase.WAITING and _awaits(state, blob):
-            return replace(state, phase=Phase.FETCHING, error=None, missing=()), (Report(),)
+            return replace(state, phase=Phase.FETCHING, error=None, missing=(), held=False), (Report(),)
+        case PutOff(blob, error) if _may_be_put_off(state, blob):
+            held = replace(state, phase=Phase.WAITING, error=ErrorReport.of(error), missing=(), held=True)
+            return held, (Report(),)
+        case LetThrough(None) if state.held and _next_target(state) is None:
+            return _pursue(state)
+        case LetThrough(blob) if state.held and blob == _blob_of(state):
+            return replace(state, phase=Phase.FETCHING, error=None, held=False), (Report(),)
         case Applied(component, sha256) if state.phase is Phase.APPLYING:
             target = _next_target(state)
             if target and target.component == component and target.sha256 == sha256:
@@ -147,7 +159,7 @@ def step(state: State, event: Event) -> Step:
             return _condemned(state, ErrorReport.of(error), Phase.CONFIRMING), (Report(), Reboot())
         case Woken() if _is_condemned(state):
             return state, (Reboot(),)
-        case Woken() if state.phase is Phase.WAITING and not state.missing:
+        case Woken() if state.phase is Phase.WAITING and not state.missing and not state.held:
             return _pursue(state)
     return state, ()
 
@@ -155,7 +167,13 @@ def step(state: State, event: Event) -> Step:
 def _booted(state: State, event: Booted) -> Step:
     before = state
     state = replace(
-        state, boot_id=event.boot_id, slot=event.slot, images=dict(event.images), confirmed=not event.trial, missing=()
+        state,
+        boot_id=event.boot_id,
+        slot=event.slot,
+        images=dict(event.images),
+        confirmed=not event.trial,
+        missing=(),
+        held=False,
     )
     good: tuple[Effect, ...] = () if event.trial else (MarkGood(),)
     if state.phase is Phase.ACTIVATING and state.boot_id == before.boot_id:
@@ -218,7 +236,7 @@ def _wanted(state: State, desired: Desired) -> Step:
         return new, (Report(),)
     if desired.hold:
         return _idle(new, Stop())
-    return _pursue(replace(new, error=None, missing=()))
+    return _pursue(replace(new, error=None, missing=(), held=False))
 
 
 def _pursue(state: State) -> Step:
@@ -235,11 +253,13 @@ def _pursue(state: State) -> Step:
     upcoming = _next_target(state)
     if upcoming is None:
         suspects = tuple(t.sha256 for t in desired.targets if state.images.get(t.component) != t.sha256)
-        activating = replace(state, phase=Phase.ACTIVATING, trial=desired.targets, suspects=suspects, error=None)
+        activating = replace(
+            state, phase=Phase.ACTIVATING, trial=desired.targets, suspects=suspects, error=None, held=False
+        )
         return activating, (Report(), Activate())
     here = state.images.get(upcoming.component)
     if here == upcoming.sha256:
-        return replace(state, phase=Phase.APPLYING), (Apply(replace(upcoming, source=None)), Report())
+        return replace(state, phase=Phase.APPLYING, held=False), (Apply(replace(upcoming, source=None)), Report())
     source = upcoming.source
     if source is None or (source.base is not None and source.base != here):
         expected = source.base[:12] if source and source.base else upcoming.sha256[:12]
@@ -248,7 +268,7 @@ def _pursue(state: State) -> Step:
             state, BaseModifiedError(f"{upcoming.component}: slot {state.slot} holds {found}, expected {expected}")
         )
     return (
-        replace(state, phase=Phase.FETCHING, error=None, missing=()),
+        replace(state, phase=Phase.FETCHING, error=None, missing=(), held=False),
         (Forget(source.blob), Fetch(source), Report()),
     )
 
@@ -273,8 +293,15 @@ def _is_condemned(state: State) -> bool:
 
 def _awaits(state: State, blob: BlobId) -> bool:
     """Whether a fetch of this blob is under way, if only in vain."""
-    fetching = state.phase is Phase.FETCHING or (state.phase is Phase.WAITING and bool(state.missing))
-    return fetching and _blob_of(state) == blob
+    in_vain = state.phase is Phase.WAITING and (bool(state.missing) or state.held)
+    return (state.phase is Phase.FETCHING or in_vain) and _blob_of(state) == blob
+
+
+def _may_be_put_off(state: State, blob: BlobId | None) -> bool:
+    """Whether this is what is under way or put off already: the fetch of this blob, or with None the activation."""
+    if blob is None:
+        return state.phase is Phase.ACTIVATING or (state.held and _next_target(state) is None)
+    return _awaits(state, blob)
 
 
 def _blob_of(state: State) -> BlobId | None:
@@ -287,16 +314,17 @@ def _digests(desired: Desired) -> dict[str, Digest]:
 
 
 def _healthy(state: State) -> State:
-    return replace(state, phase=Phase.IDLE, trial=(), ready=(), attempts=0, waits=0, error=None)
+    return replace(state, phase=Phase.IDLE, trial=(), ready=(), attempts=0, waits=0, error=None, held=False)
 
 
 def _idle(state: State, *effects: Effect) -> Step:
-    idle = replace(state, phase=Phase.IDLE, ready=(), attempts=0, waits=0, error=None, missing=())
+    idle = replace(state, phase=Phase.IDLE, ready=(), attempts=0, waits=0, error=None, missing=(), held=False)
     return idle, (*effects, Report())
 
 
 def _failed(state: State, error: EdgesyncError) -> Step:
-    return replace(state, phase=Phase.FAILED, error=ErrorReport.of(error), missing=()), (Stop(), Report())
+    failed = replace(state, phase=Phase.FAILED, error=ErrorReport.of(error), missing=(), held=False)
+    return failed, (Stop(), Report())
 
 
 def _wait_or_fail(state: State, error: EdgesyncError) -> Step:
@@ -313,6 +341,7 @@ def _wait_or_fail(state: State, error: EdgesyncError) -> Step:
         waits=state.waits + 1,
         error=ErrorReport.of(error),
         missing=(),
+        held=False,
     )
     seconds = min(RETRY_LIMIT, RETRY_FIRST * 2 ** min(state.waits, _DOUBLINGS))
     return waiting, (WakeAfter(seconds), Report())

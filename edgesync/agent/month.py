@@ -50,9 +50,13 @@ class Month:
     config: int = 0
 
     def at(self, now: int) -> Month:
-        """The month of this moment: another one begins at nothing, and none ever comes back."""
+        """The month of this moment: another one begins at nothing, and none ever comes back. What was counted before
+        anyone knew the time belongs to the first.
+        """
         begin = begin_of(now)
-        return Month(begin) if begin > self.begin else self
+        if begin > self.begin > 0:
+            return Month(begin)
+        return replace(self, begin=max(begin, self.begin))
 
     def plus(self, **more: int) -> Month:
         """With so many bytes more. A negative count takes back what was counted earlier, in this month."""

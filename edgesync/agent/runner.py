@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import edgesync
@@ -19,6 +19,7 @@ from edgesync.agent.applier import Applier
 from edgesync.agent.config import AgentConfig
 from edgesync.agent.downloader import Downloader
 from edgesync.agent.events import Event
+from edgesync.agent.gate import Deed, Gate, Obstacle
 from edgesync.agent.journal import Journal
 from edgesync.agent.ledger import Ledger
 from edgesync.agent.reporter import Reporter
@@ -61,13 +62,20 @@ log = logging.getLogger("edgesync.agent")
 class AgentService:
     """One board's agent. `run` until cancelled."""
 
-    def __init__(self, config: AgentConfig, backend: BootBackend, confirm_seconds: float) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        backend: BootBackend,
+        confirm_seconds: float,
+        obstacles: Sequence[Obstacle] = (),
+    ) -> None:
         self._config, self._backend, self._confirm_seconds = config, backend, confirm_seconds
         self._fleet = fleet_of(config.device)
         self._clock = SystemClock()
         self._journal = Journal(config.state)
         self._time = TrustedTime(self._clock, self._journal.time)
         self._ledger = Ledger(config.state)
+        self._gate = Gate(config.state, obstacles, ledger=self._ledger, clock=self._clock, time=self._time)
         self._link = MqttLink(
             LinkOptions(
                 config.host,
@@ -82,13 +90,16 @@ class AgentService:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake: asyncio.TimerHandle | None = None
         self._asking: asyncio.Task[None] | None = None
+        self._activating: asyncio.Task[None] | None = None
         staging = Staging(config.state)
         self._staging = staging
         self._downloader = Downloader(
             topics.firmware(self._fleet),
             self._link,
+            what="firmware",
             staging=staging,
             ledger=self._ledger,
+            gate=self._gate,
             clock=self._clock,
             emit=self._emit,
         )
@@ -149,6 +160,9 @@ class AgentService:
                 log.info("phase %s > %s", before.phase.value, state.phase.value)
             if state.desired:
                 self._ledger.begin(state.desired.rollout)
+                self._gate.follow(state.desired.manners)
+            if state.phase in (Phase.IDLE, Phase.FAILED):
+                self._gate.settled("firmware")
             for effect in asked:
                 self._perform(effect)
 
@@ -173,15 +187,17 @@ class AgentService:
             case effects.Stop():
                 self._downloader.stop()
                 self._applier.stop()
+                self._stop_activating()
             case effects.Forget(keep):
                 self._downloader.stop_unless(keep)
                 self._staging.forget(keep)
             case effects.Apply(target):
                 self._applier.start(target)
             case effects.Activate():
-                self._spawn(self._reboot(activate=True))
+                self._stop_activating()
+                self._activating = self._spawn(self._activate())
             case effects.Reboot():
-                self._spawn(self._reboot(activate=False))
+                self._spawn(self._give_up())
             case effects.MarkGood():
                 self._spawn(self._mark_good())
             case effects.Probe():
@@ -205,15 +221,38 @@ class AgentService:
             else:
                 return
 
-    async def _reboot(self, *, activate: bool) -> None:
+    def _stop_activating(self) -> None:
+        if self._activating:
+            self._activating.cancel()
+            self._activating = None
+
+    async def _activate(self) -> None:
         await self._reporter.settled(GOODBYE)
+        deed = Deed("switch", "firmware")
+        if await self._gate.passed(deed, lambda error: self._emit(events.PutOff(None, error))):
+            # The machine asks for it again: what boots next has to be in the journal before.
+            self._emit(events.LetThrough(None))
+            return
         try:
-            if activate:
-                self._backend.activate()
+            self._backend.activate()
+        except EdgesyncError as error:
+            self._not_rebooted(error)
+            return
+        self._reboot()
+
+    async def _give_up(self) -> None:
+        await self._reporter.settled(GOODBYE)
+        self._reboot()
+
+    def _reboot(self) -> None:
+        try:
             self._backend.reboot()
         except EdgesyncError as error:
-            log.warning("reboot failed: %s: %s", error.name, error)
-            self._emit(events.ActivateFailed(error))
+            self._not_rebooted(error)
+
+    def _not_rebooted(self, error: EdgesyncError) -> None:
+        log.warning("reboot failed: %s: %s", error.name, error)
+        self._emit(events.ActivateFailed(error))
 
     async def _probe(self) -> None:
         """Healthy is: storage, keys, workers, the network and the broker together carried one report."""
@@ -353,6 +392,7 @@ class AgentService:
             agent=edgesync.__version__,
             time=self._journal.time,
             plain=self._plain,
+            month=self._ledger.month.total,
         )
 
     def _reported(self, size: int) -> None:

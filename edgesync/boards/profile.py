@@ -147,6 +147,19 @@ def parse(name: str, data: bytes, where: str) -> BoardProfile:
     )
 
 
+def command(board: BoardProfile, name: str) -> Command:
+    """A command that is run without a tree. Raises ConfigError for a name that the profile does not have, and for one
+    whose arguments ask for a tree.
+    """
+    found = board.config.commands.get(name)
+    if found is None:
+        known = ", ".join(sorted(board.config.commands)) or "none"
+        raise ConfigError(f"command {name!r}: board type {board.name} has {known}")
+    if any(TREE in word for word in found.run):
+        raise ConfigError(f"command {name!r} of board type {board.name}: it asks for a config tree, and there is none")
+    return found
+
+
 def open_backend(profile: BoardProfile, root: Path) -> BootBackend:
     """The boot backend of a board of this type. `root` is the directory of its slots."""
     return FilesBackend(root, profile.tries)

@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from edgesync.agent import config as agent_config
+    from edgesync.agent.inhibitors import Inhibitors
     from edgesync.agent.runner import AgentService
     from edgesync.boards import profile
 
@@ -45,9 +46,15 @@ def run(args: argparse.Namespace) -> int:
     config = agent_config.load(args.config)
     board = profile.load(config.board_type, Path(config.profiles) if config.profiles else None)
     backend = profile.open_backend(board, Path(config.board_root))
+    commands = {name: profile.command(board, name) for name in config.inhibit.commands}
+    inhibitors = Inhibitors(
+        config.inhibit.files,
+        {name: (command.run, command.limit) for name, command in commands.items()},
+        fetch=config.inhibit.fetch,
+    )
 
     async def serve() -> None:
-        service = AgentService(config, backend, board.confirm_seconds)
+        service = AgentService(config, backend, board.confirm_seconds, [inhibitors])
         task = asyncio.create_task(service.run())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -176,6 +176,20 @@ class ConfigIgnoredError(EdgesyncError):
     hint = "roll out firmware with a newer agent"
 
 
+class BudgetSpentError(EdgesyncError):
+    """What is left of the board's bytes for this month does not suffice for the fetch."""
+
+    fault = "operator"
+    heals = True
+    hint = "it goes on by itself when the month turns, or with a larger byte_budget"
+
+
+class InhibitedError(EdgesyncError):
+    """Something on the board says "not now"; the update waits, as long as the fleet's defer limit lets it."""
+
+    heals = True
+
+
 class ClockJumpedError(EdgesyncError):
     """The wall clock moved backwards; trusted time did not."""
 

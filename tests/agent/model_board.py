@@ -21,6 +21,7 @@ from edgesync.wire.errors import (
     BlobWithdrawnError,
     DeltaCorruptError,
     DiskFullError,
+    InhibitedError,
     ProbeFailedError,
     StorageError,
     WorkerDiedError,
@@ -69,6 +70,8 @@ class Board:
     told: list[Event] = field(default_factory=list)  # what this process was told, for repeating
     fetching: Source | None = None
     starved: bool = False
+    put_off: bool = False  # the fetch under way is
+    leaving: bool = False  # the activation is put off
     fetched: set[BlobId] = field(default_factory=set)
     applying: Target | None = None
     rebooting: str = ""
@@ -96,6 +99,7 @@ class Board:
         self.told.clear()
         self.fetching = self.applying = None
         self.rebooting, self.probing, self.probed, self.starved, self.timer = "", False, False, False, 0.0
+        self.put_off = self.leaving = False
         self.state = state_from_dict(json.loads(self.stored))
         trial = self.trial and self.env.primary != self.slot
         self.queue.append(
@@ -123,10 +127,12 @@ class Board:
         match effect:
             case effects.Fetch(source):
                 self.fetching, self.starved = source, False
+                self.put_off = False
                 if source.blob in self.fetched:
                     self.fetch_ends()
             case effects.Stop():
                 self.fetching = self.applying = None
+                self.leaving = False
             case effects.Forget(keep):
                 self.fetched &= {keep}
                 if self.fetching and self.fetching.blob != keep:
@@ -136,7 +142,7 @@ class Board:
                 self.env = self.env.closed()
                 self.slots[other(self.slot)][target.component] = BROKEN  # half written from now on
             case effects.Activate():
-                self.rebooting = "activate"
+                self.rebooting, self.leaving = "activate", False
             case effects.Reboot():
                 self.rebooting = self.rebooting or "reboot"
             case effects.MarkGood():
@@ -148,6 +154,27 @@ class Board:
                 self.timer = seconds
             case effects.Report():
                 self.reports.append(self.state)
+
+    # --- the gate -----------------------------------------------------------------------------------------------
+
+    def not_now(self) -> None:
+        """What was asked for last is put off."""
+        error = InhibitedError("model")
+        if self.rebooting == "activate":
+            self.rebooting, self.leaving = "", True
+            self.queue.append(events.PutOff(None, error))
+        elif self.fetching:
+            self.put_off = True
+            self.queue.append(events.PutOff(self.fetching.blob, error))
+
+    def now(self) -> None:
+        """What was put off may be done."""
+        if self.leaving:
+            self.leaving = False
+            self.queue.append(events.LetThrough(None))
+        elif self.fetching and self.put_off:
+            self.put_off = False
+            self.queue.append(events.LetThrough(self.fetching.blob))
 
     # --- stages -------------------------------------------------------------------------------------------------
 
@@ -230,6 +257,8 @@ class Board:
             self.probe_ends(passes=True)
         elif self.applying:
             self.apply_ends()
+        elif self.leaving or (self.fetching and self.put_off):
+            self.now()
         elif self.fetching and self.starved:
             self.starved = False
             self.queue.append(events.FetchFlows(self.fetching.blob))

@@ -72,6 +72,13 @@ def test_a_broker_of_a_test_bench_needs_no_certificates_and_no_keepalive(tmp_pat
     assert found.keepalive == config.KEEPALIVE
 
 
+def test_what_says_not_now_is_read_with_paths_relative_to_the_file(tmp_path: Path) -> None:
+    text = RIGHT + '[inhibit]\nfiles = ["/run/app/busy", "busy"]\ncommands = ["idle"]\nfetch = true\n'
+    expected = config.Inhibit(("/run/app/busy", f"{tmp_path}/busy"), ("idle",), fetch=True)
+    assert config.load(written(tmp_path, text)).inhibit == expected
+    assert config.load(written(tmp_path, RIGHT)).inhibit == config.Inhibit()
+
+
 def without(line: str) -> str:
     assert line in RIGHT
     return RIGHT.replace(line + "\n", "")
@@ -100,6 +107,13 @@ MISTAKES = [
     (instead("[trust]", "[truth]"), ["unknown key truth", "trust"]),
     (without('[board]\nroot = "../slots"'), ["table [board]: found None"]),
     ('board = "x"\n' + without('[board]\nroot = "../slots"'), ["table [board]: found 'x'"]),
+    (RIGHT + "[inhibit]\nfile = []", ["unknown key inhibit.file", "files"]),
+    (RIGHT + '[inhibit]\nfiles = "/run/busy"', ["key inhibit.files", "'/run/busy'", "an array of text"]),
+    (RIGHT + '[inhibit]\nfiles = [""]', ["key inhibit.files", "['']", "an array of text"]),
+    (RIGHT + "[inhibit]\ncommands = [7]", ["key inhibit.commands", "[7]", "an array of text"]),
+    (RIGHT + "[inhibit]\nfetch = 1", ["key inhibit.fetch", "found 1", "true or false"]),
+    (RIGHT + f"[inhibit]\nfiles = {['/f'] * 17}", ["key inhibit.files", "an array of text"]),
+    ('inhibit = "x"\n' + RIGHT, ["table [inhibit]: found 'x'"]),
     ("device = ", ["not TOML", "Invalid value"]),
     ("[", ["not TOML"]),
     (b"device = '\xff'", ["not TOML"]),

@@ -21,14 +21,16 @@ from model_broker import ROOT, Link, blob_of
 from edgesync.agent import downloader as module
 from edgesync.agent import events, fetch
 from edgesync.agent.downloader import Downloader
+from edgesync.agent.gate import Deed, Gate, What
 from edgesync.agent.ledger import Ledger
 from edgesync.agent.staging import Staging
-from edgesync.host.clock import SystemClock
+from edgesync.host.clock import SystemClock, TrustedTime
 from edgesync.host.tcp import Carried
 from edgesync.wire import blob as layout
 from edgesync.wire import topics
 from edgesync.wire.blob import BlobIndex
-from edgesync.wire.messages import Source
+from edgesync.wire.errors import BudgetSpentError, EdgesyncError, InhibitedError
+from edgesync.wire.messages import Manners, Source, Traffic
 
 PIECE = layout.PIECE
 DATA = random.Random(3).randbytes(5 * PIECE + 100)
@@ -56,6 +58,19 @@ class PlayedLink:
         self.link.unsubscribe(filters)
 
 
+class PlayedObstacle:
+    """Says "not now" as long as `error` is set."""
+
+    def __init__(self) -> None:
+        self.error: EdgesyncError | None = None
+
+    async def refusal(self, deed: Deed) -> EdgesyncError | None:
+        return self.error
+
+    def gone(self) -> bool:
+        return self.error is None
+
+
 class Bench:
     """A downloader on the directory `state`, connected, with everything that it told."""
 
@@ -66,6 +81,7 @@ class Bench:
         *,
         http: int = 0,
         index: BlobIndex = INDEX,
+        what: What = "firmware",
     ) -> None:
         self.played = PlayedLink(messages)
         self.events: list[events.Event] = []
@@ -73,12 +89,17 @@ class Bench:
         self.path = state / "blobs" / f"{index.blob}.part"
         url = f"http://127.0.0.1:{http}/blobs" if http else ""
         self.source = Source("full", index.blob, index.length, None, url)
+        self.obstacle = PlayedObstacle()
+        clock = SystemClock()
+        self.gate = Gate(str(state), [self.obstacle], ledger=self.ledger, clock=clock, time=TrustedTime(clock))
         self.downloader = Downloader(
             ROOT,
             self.played,  # type: ignore[arg-type]
+            what=what,
             staging=self.staging,
             ledger=self.ledger,
-            clock=SystemClock(),
+            gate=self.gate,
+            clock=clock,
             emit=self.events.append,
         )
         self.downloader.link_up()
@@ -130,6 +151,91 @@ def test_a_lone_blob_is_kept_and_found_again_and_counted_once(tmp_path: Path) ->
         second.downloader.start(second.source)
         await second.until(lambda: second.told(events.Fetched))
         assert second.played.link.filters == []
+
+    play(scenario)
+
+
+# --- manners --------------------------------------------------------------------------------------------------------
+
+
+def test_a_fetch_that_is_put_off_asks_the_broker_for_nothing_and_goes_on_by_itself(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path)
+        bench.obstacle.error = InhibitedError("/run/busy is there")
+        bench.downloader.start(bench.source)
+        await bench.until(lambda: bench.told(events.PutOff))
+        bench.downloader.link_down()
+        bench.downloader.link_up()
+        await asyncio.sleep(0.1)
+        assert bench.played.link.asked == 0
+        bench.obstacle.error = None
+        await bench.finish()
+        assert [type(event) for event in bench.events] == [events.PutOff, events.LetThrough, events.Fetched]
+
+    play(scenario)
+
+
+def test_a_blob_that_is_there_already_needs_no_leave(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        first = Bench(tmp_path)
+        await first.begin()
+        await first.finish()
+        second = Bench(tmp_path)
+        second.obstacle.error = InhibitedError("x")
+        second.downloader.start(second.source)
+        await second.until(lambda: second.told(events.Fetched))
+        assert not second.told(events.PutOff)
+
+    play(scenario)
+
+
+def test_a_stop_ends_the_wait_as_well(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path)
+        bench.obstacle.error = InhibitedError("x")
+        bench.downloader.start(bench.source)
+        await bench.until(lambda: bench.told(events.PutOff))
+        bench.downloader.stop()
+        bench.obstacle.error = None
+        await asyncio.sleep(0.1)
+        assert not bench.told(events.LetThrough)
+        assert bench.played.link.asked == 0
+
+    play(scenario)
+
+
+def test_a_fetch_stops_between_pieces_where_the_budget_ends_and_goes_on_with_a_larger_one(tmp_path: Path) -> None:
+    budget = 200_000
+
+    async def scenario() -> None:
+        bench = Bench(tmp_path)
+        bench.gate.follow(Manners(budget=budget))
+        await bench.begin()
+        bench.arrive(4)
+        # Something else has spent the month meanwhile.
+        bench.played.carried = Carried(total=int(0.9 * budget) - 1000)
+        while not bench.told(events.PutOff):
+            bench.arrive()
+            await asyncio.sleep(0.005)
+        (put_off,) = bench.told(events.PutOff)
+        assert isinstance(put_off.error, BudgetSpentError)
+        done = bench.ledger.traffic.blob
+        assert 0 < done <= 4 * PIECE, "what was asked for may come"
+        bench.gate.follow(Manners(budget=10 * budget))
+        await bench.finish()
+        assert bench.told(events.LetThrough)
+        assert (bench.ledger.traffic.blob, bench.ledger.traffic.refetched) == (len(DATA), 0)
+
+    play(scenario)
+
+
+def test_what_comes_for_config_is_on_no_rollouts_bill(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path, what="config")
+        await bench.begin()
+        await bench.finish()
+        assert bench.ledger.traffic == Traffic()
+        assert bench.ledger.month.config >= len(DATA)
 
     play(scenario)
 
@@ -325,6 +431,20 @@ def test_a_blob_that_the_broker_never_gives_comes_from_the_url(tmp_path: Path, s
         assert bench.path.read_bytes() == DATA
         assert bench.ledger.traffic.refetched == 0
         assert len(server.asked) == 1 + INDEX.pieces
+
+    play(scenario)
+
+
+def test_what_comes_from_the_url_is_counted_with_its_headers_also_at_a_slower_pace(
+    tmp_path: Path, server: Server
+) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path, {}, http=server.server_port)
+        bench.gate.follow(Manners(rate=4 * PIECE, share=50))
+        await bench.begin()
+        await bench.until(lambda: bench.told(events.Fetched))
+        assert bench.path.read_bytes() == DATA
+        assert len(DATA) < bench.ledger.month.total < 1.2 * len(DATA)
 
     play(scenario)
 

@@ -39,6 +39,7 @@ STATE = State(
     waits=3,
     error=ErrorReport("DiskFull", "x"),
     missing=(BLOB,),
+    held=True,
 )
 SAVE_CALLS = ["open", "write", "fsync", "close", "replace"]
 

@@ -22,7 +22,7 @@ from edgesync.wire.ids import Digest
 from edgesync.wire.messages import Desired, Phase
 
 LOCKED = (Phase.ACTIVATING, Phase.CONFIRMING)
-DECIDES = (events.Booted, events.ProbePassed, events.ProbeFailed, events.ActivateFailed)
+DECIDES = (events.Booted, events.ProbePassed, events.ProbeFailed, events.ActivateFailed, events.PutOff)
 
 
 class Life(RuleBasedStateMachine):
@@ -114,6 +114,16 @@ class Life(RuleBasedStateMachine):
     def the_apply_fails(self, how: str) -> None:
         self.board.apply_ends(how)
 
+    @precondition(lambda self: self.board.fetching or self.board.rebooting == "activate")
+    @rule()
+    def something_says_not_now(self) -> None:
+        self.board.not_now()
+
+    @precondition(lambda self: self.board.leaving or self.board.put_off)
+    @rule()
+    def it_is_gone(self) -> None:
+        self.board.now()
+
     @precondition(lambda self: self.board.rebooting)
     @rule(how=st.sampled_from(["fails", "late"]))
     def the_reboot_fails(self, how: str) -> None:
@@ -177,7 +187,9 @@ class Life(RuleBasedStateMachine):
             Phase.APPLYING: board.applying,
             Phase.ACTIVATING: board.rebooting,
             Phase.CONFIRMING: board.probing or board.rebooting or board.timer,
-            Phase.WAITING: board.timer or (board.fetching and board.state.missing),
+            Phase.WAITING: board.timer
+            or (board.fetching and (board.state.missing or board.state.held))
+            or (board.leaving and board.state.held),
         }
         assert under_way.get(phase, True), f"{phase} with nothing under way: {board.state}"
 

@@ -105,6 +105,64 @@ def test_a_bad_image_goes_back_and_says_why_whatever_is_killed_meanwhile(
     assert set(board.state.quarantine) == {NEW["kernel"], image(kind, 1, "rootfs")}
 
 
+@pytest.mark.parametrize("how", ["", "start", "boot"])
+@pytest.mark.parametrize(
+    ("phase", "seen"),
+    [
+        (Phase.FETCHING, ["fetching", "waiting Inhibited", *UPDATE]),
+        (Phase.ACTIVATING, [*UPDATE[:5], "waiting Inhibited", *UPDATE[4:]]),
+    ],
+)
+def test_what_is_put_off_waits_with_the_reason_and_goes_on_when_it_is_let_through(
+    phase: Phase, seen: list[str], how: str
+) -> None:
+    board = updating()
+    until(board, phase)
+    board.not_now()
+    until(board, Phase.WAITING)
+    assert not board.timer, "nothing but what was in the way is waited for"
+    if how:
+        getattr(board, how)()
+    board.settle()
+    assert phases(board) == seen
+    assert on(board, NEW)
+
+
+def test_what_is_put_off_leaves_the_running_slot_alone_over_any_power_cut() -> None:
+    board = updating()
+    until(board, Phase.ACTIVATING)
+    for _ in range(20):
+        board.not_now()
+        until(board, Phase.WAITING)
+        board.boot()
+        until(board, Phase.ACTIVATING)
+        assert (board.slot, board.trial, board.state.attempts) == ("a", False, 0)
+    board.settle()
+    assert on(board, NEW)
+
+
+def test_a_newer_release_takes_the_place_of_one_that_is_put_off() -> None:
+    board, newer = updating(), {component: image("good", 2, component) for component in COMPONENTS}
+    until(board, Phase.ACTIVATING)
+    board.not_now()
+    until(board, Phase.WAITING)
+    board.queue.append(events.Wanted(board.want(newer)))
+    board.settle()
+    assert on(board, newer)
+    assert board.boots == 2, "the older one was never booted"
+
+
+def test_a_hold_ends_what_is_put_off() -> None:
+    board = updating()
+    until(board, Phase.ACTIVATING)
+    board.not_now()
+    until(board, Phase.WAITING)
+    board.queue.append(events.Wanted(board.want({}, hold="aborted")))
+    board.settle()
+    assert board.state.phase is Phase.IDLE
+    assert board.slot == "a"
+
+
 @pytest.mark.parametrize(
     ("fault", "seen"),
     [

@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 
 from edgesync.agent.month import LAST, Month, begin_of, day_of, end_of
 
-MOMENTS = st.integers(0, (1 << 53) - 1)
-"""What a journal or a clock may say, the absurd included."""
 DAY = 86400
 
 
@@ -31,9 +29,9 @@ def test_the_last_second_of_a_leap_february_belongs_to_it() -> None:
     assert day_of(end_of(last)) == "2028-03-01"
 
 
-@given(st.lists(st.tuples(MOMENTS, st.integers(0, 1 << 20))))
+@given(st.lists(st.tuples(st.integers(end_of(0), (1 << 53) - 1), st.integers(0, 1 << 20))))
 def test_a_clock_that_jumps_makes_no_month_come_back_and_no_byte_count_twice(looks: list[tuple[int, int]]) -> None:
-    month, expected = Month(), {0: 0}
+    month, expected = Month(end_of(0)), {end_of(0): 0}
     for now, size in looks:
         month = month.at(now).plus(total=size)
         newest = max(*expected, begin_of(now))
@@ -48,3 +46,7 @@ def test_no_purpose_is_ever_below_zero_and_what_was_saved_is_read_again(steps: l
         month = month.plus(**{name: count})
         assert min(month.to_dict().values()) >= 0
     assert Month.from_dict(month.to_dict()) == month
+
+
+def test_what_was_counted_before_the_time_was_known_belongs_to_the_first_month() -> None:
+    assert Month().plus(total=7).at(1_800_000_000) == Month(begin_of(1_800_000_000), 7)

@@ -105,3 +105,14 @@ def test_a_mistake_in_an_own_type_names_the_file_where_it_lies(tmp_path: Path) -
 def test_a_directory_of_types_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere: no such directory"):
         profile.names(tmp_path / "nowhere")
+
+
+def test_a_command_that_needs_no_tree_is_found_by_its_name_and_others_are_refused() -> None:
+    text = GOOD.replace("[config.commands]", COMMAND.format('["/bin/idle"]', "5 s"))
+    board = profile.parse("files", text.encode(), "files.toml")
+    assert profile.command(board, "check") == Command(("/bin/idle",), 5)
+    with pytest.raises(ConfigError, match="'idel': board type files has check"):
+        profile.command(board, "idel")
+    text = GOOD.replace("[config.commands]", COMMAND.format('["/bin/app", "{tree}"]', "5 s"))
+    with pytest.raises(ConfigError, match="asks for a config tree"):
+        profile.command(profile.parse("files", text.encode(), "files.toml"), "check")
