@@ -10,6 +10,7 @@ Any static HTTP server can serve the directory as the fleet's `http_source`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -20,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesync.control.planner import BlobKey, Built
+from edgesync.delta.format import MAGIC
+from edgesync.delta.pair import WHOLE
 from edgesync.host.files import fsync_dir, read_limited, storage_errors, write_atomic
 from edgesync.wire.blob import (
     INDEX_LIMIT,
@@ -36,7 +39,8 @@ from edgesync.wire.errors import BlobCorruptError, BuildFailedError
 from edgesync.wire.ids import BlobId, Digest
 
 AT_ONCE = 2
-"""Builds that run together: bsdiff holds about 20 times the image in memory."""
+"""Builds that run together, of which one at most is a delta of images that are longer than `delta.pair.WHOLE`: it takes
+up to 4 GiB of memory and all cores, the other one up to 1.5 GiB."""
 SILENCE = 1800.0
 """Seconds without a line of progress until a build is killed: the alignment of a large image says nothing for long."""
 LINE_LIMIT = 64 * 1024
@@ -72,24 +76,29 @@ class Builds:
         self._making = directory / "making"
         self._image_path = image_path
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._long = asyncio.Semaphore(1)
         with storage_errors(str(directory)):
             shutil.rmtree(self._making, ignore_errors=True)
             self._making.mkdir(parents=True)
+            self._forget_other_formats()
 
     async def make(self, key: BlobKey, progress: Progress | None = None) -> Built:
         """Make a blob and keep it. Cancelling kills the child.
 
         Raises BuildFailedError with what the child said, StorageError or DiskFullError.
         """
-        arguments = [str(self._image(digest)) for digest in (key.base, key.result) if digest]
+        images = [self._image(digest) for digest in (key.base, key.result) if digest]
+        long = key.base and any(map(_is_long, images))
         module = "edgesync.delta.make" if key.base else "edgesync.delta.full"
         out = self._making / uuid.uuid4().hex
         try:
-            async with self._slots:
-                await _run(module, [*arguments, str(out)], str(key), progress)
+            # A long one that waits for another does not take the place of a short one.
+            async with self._long if long else contextlib.nullcontext(), self._slots:
+                await _run(module, [*map(str, images), str(out)], str(key), progress)
                 return await asyncio.to_thread(self._keep, out)
         finally:
-            out.unlink(missing_ok=True)
+            for left in (out, out.with_name(f"{out.name}.tmp")):
+                left.unlink(missing_ok=True)
 
     def open(self, blob: BlobId) -> BlobFiles:
         """A kept blob. Raises StorageError if it is not there, BlobCorruptError if its index is not the id's."""
@@ -125,6 +134,15 @@ class Builds:
         """Blobs whose index is on disk."""
         return frozenset(BlobId(path.stem) for path in self._directory.glob("*.index"))
 
+    def _forget_other_formats(self) -> None:
+        """Deltas of an edgesync that wrote another format are made again when they are needed."""
+        for blob in self.kept():
+            path = self._directory / blob
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+                head = file.read(len(MAGIC))
+                if head != MAGIC and head[:3] == MAGIC[:3]:
+                    self.remove(blob)
+
     def _image(self, digest: str) -> Path:
         path = self._image_path(Digest(digest))
         if path is None:
@@ -145,6 +163,12 @@ class Builds:
         return Built(index.blob, length)
 
 
+def _is_long(image: Path) -> bool:
+    with contextlib.suppress(OSError):  # the child says what is wrong with it
+        return image.stat().st_size > WHOLE
+    return False
+
+
 def _pieces(path: Path) -> Iterator[bytes]:
     with storage_errors(str(path)), path.open("rb") as file:
         while piece := file.read(PIECE):
@@ -154,7 +178,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
 async def _run(module: str, arguments: list[str], what: str, progress: Progress | None) -> None:
     """Follow one child to its reply. Raises BuildFailedError."""
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "edgesync.control.child", str(os.getpid()), module, *arguments),
+        *(sys.executable, "-m", "edgesync.host.child", str(os.getpid()), module, *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

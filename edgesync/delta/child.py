@@ -31,7 +31,7 @@ def follow(module: str, arguments: Sequence[str], progress: Callable[[str, int, 
     outlive this call.
     """
     child = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        [sys.executable, "-m", "edgesync.host.child", str(os.getpid()), module, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

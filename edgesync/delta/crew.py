@@ -1,12 +1,11 @@
 """Worker processes of one build: as many as there are cores, within one limit of memory, and none outlives the build.
 
-Server only. `python -m edgesync.delta.crew PARENT` is one of them: pickled calls come in on stdin, pickled answers go
-out on stdout. A task is a function of a module and its arguments; images are read by path.
+Server only. `python -m edgesync.delta.crew` is one of them: pickled calls come in on stdin, pickled answers go out on
+stdout. A task is a function of a module and its arguments; images are read by path.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
 import select
@@ -17,12 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-from edgesync.host.worker import PR_SET_PDEATHSIG
 from edgesync.wire.errors import BuildFailedError, EdgesyncError
 
 MEMORY = 3 << 30
 """Bytes that tasks which run together may take, by their own estimate: with the build itself and the interpreters a
 build stays below 4 GiB."""
+
+ALONE = 4 << 20
+"""Bytes of the longest result that is made in one process: others would start for longer than they work."""
 
 Report = Callable[[int, int], None]
 
@@ -102,9 +103,14 @@ class Crew:
             pass  # it has died: there will be no answer, which says so
 
 
+def crew_for(length: int) -> Crew:
+    """As many processes as are worth it for a result of `length` bytes."""
+    return Crew(1 if length <= ALONE else len(os.sched_getaffinity(0)))
+
+
 def _worker() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "edgesync.delta.crew", str(os.getpid())],
+        [sys.executable, "-m", "edgesync.host.child", str(os.getpid()), "edgesync.delta.crew"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
@@ -132,9 +138,6 @@ def _close(pipe: IO[bytes]) -> None:
 
 def main() -> None:
     """A worker, until there is nobody any more to send it a task."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit(1)  # it died before the line above
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the build, which ends its workers
     answers, sys.stdout = sys.stdout.buffer, sys.stderr
     while True:

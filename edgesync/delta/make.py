@@ -19,23 +19,17 @@ from edgesync.delta import encoder, plan
 from edgesync.delta.apply import apply_delta
 from edgesync.delta.command import run
 from edgesync.delta.copies import Copies
-from edgesync.delta.crew import Crew
+from edgesync.delta.crew import Crew, crew_for
 from edgesync.delta.disk import Meter, hash_of, size_of
 from edgesync.delta.format import LENGTH_LIMIT, Header
 from edgesync.delta.layout import Layout
-from edgesync.delta.pair import Pair, opened, pair_of
+from edgesync.delta.pair import WHOLE, Pair, opened, pair_of
 from edgesync.delta.ranges import ranges
 from edgesync.delta.survey import PhaseProgress, survey
 from edgesync.host.files import fsync_dir, storage_errors
 from edgesync.wire.blob import HASH
 from edgesync.wire.errors import ConfigError
 from edgesync.wire.ids import Digest
-
-WHOLE = 64 << 20
-"""Bytes of the longest images that are aligned in one piece, which finds a little more than groups do, and takes 22
-bytes of memory a byte."""
-ALONE = 4 << 20
-"""Bytes of the longest result that is encoded in this process: others would start for longer than they work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +57,7 @@ def make_delta(base_path: str, result_path: str, out_path: str, progress: PhaseP
         if length > LENGTH_LIMIT:
             raise ConfigError(f"{path}: {length} bytes, expected at most {LENGTH_LIMIT} in an image")
     info = DeltaInfo(0, pair.base_length, _digest(pair.base), pair.result_length, _digest(pair.result))
-    size = 1 if pair.result_length <= ALONE else len(os.sched_getaffinity(0))
-    with contextlib.closing(Crew(size)) as crew:
+    with contextlib.closing(crew_for(pair.result_length)) as crew:
         body = min(
             (
                 encoder.encode(crew, pair, copies, known, functools.partial(report, "encode"))

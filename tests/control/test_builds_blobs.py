@@ -15,6 +15,7 @@ import serverlab
 
 from edgesync.control.builds import Builds
 from edgesync.control.planner import BlobKey
+from edgesync.delta.pair import WHOLE
 from edgesync.wire.blob import PIECE, parse_index, short_hash
 from edgesync.wire.errors import BlobCorruptError, BuildFailedError, EdgesyncError, StorageError
 from edgesync.wire.ids import BlobId, Digest, digest_of
@@ -131,9 +132,104 @@ def test_cancelling_kills_the_child_and_leaves_nothing(tmp_path: Path, images: d
     asyncio.run(flow())
 
 
+def test_cancelling_leaves_no_process_and_no_file_of_a_long_delta(
+    tmp_path: Path, images: dict[Digest, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = images
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "sitecustomize.py").write_text(EVERYTHING_IS_LONG)
+
+    async def flow() -> None:
+        builds = Builds(tmp_path / "blobs", images.get)
+        phases: list[str] = []
+        task = asyncio.ensure_future(builds.make(BlobKey(new, old), lambda phase, *_: phases.append(phase)))
+        while "align" not in phases:
+            await asyncio.sleep(0.01)
+        started = {process for child in children() for process in descendants(child)}
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(started) >= 2
+        until = time.monotonic() + 10
+        while any(map(runs, started)) and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        assert not any(map(runs, started))
+        assert list((tmp_path / "blobs/making").iterdir()) == []
+
+    asyncio.run(flow())
+
+
+def test_of_long_deltas_one_is_made_at_a_time_and_short_ones_beside_it(
+    tmp_path: Path, images: dict[Digest, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = images
+    long = tmp_path / "long.img"
+    long.touch()
+    os.truncate(long, WHOLE + 1)
+    stored = {**images, digest_of(b"long"): long}
+    running: list[str] = []
+    seen: list[list[str]] = []
+
+    async def run(_module: str, arguments: list[str], what: str, _progress: object) -> None:
+        running.append(what)
+        seen.append(sorted(running))
+        await asyncio.sleep(0.02)
+        running.remove(what)
+        Path(arguments[-1]).write_bytes(arguments[-1].encode())
+
+    monkeypatch.setattr("edgesync.control.builds._run", run)
+
+    async def flow() -> None:
+        builds = Builds(tmp_path / "blobs", stored.get)
+        heavy, light = BlobKey(digest_of(b"long"), old), BlobKey(new, old)
+        await asyncio.gather(*(builds.make(key) for key in (heavy, heavy, heavy, light, light)))
+        assert all(now.count(str(heavy)) <= 1 for now in seen)
+        assert sorted((str(heavy), str(light))) in seen
+        assert max(map(len, seen)) == 2
+
+    asyncio.run(flow())
+
+
+def test_deltas_of_another_format_are_forgotten_at_start(tmp_path: Path, images: dict[Digest, Path]) -> None:
+    old, new = images
+
+    async def flow() -> None:
+        builds = Builds(tmp_path / "blobs", images.get)
+        delta, full = [(await builds.make(key)).blob for key in (BlobKey(new, old), BlobKey(new))]
+        assert Builds(tmp_path / "blobs", images.get).kept() == {delta, full}
+        path = tmp_path / "blobs" / delta
+        path.write_bytes(b"esd1" + path.read_bytes()[4:])
+        assert Builds(tmp_path / "blobs", images.get).kept() == {full}
+        assert not path.exists()
+
+    asyncio.run(flow())
+
+
+EVERYTHING_IS_LONG = """
+from edgesync.delta import crew, pair
+pair.WHOLE = crew.ALONE = 0
+"""
+
+
+def descendants(process: str) -> set[str]:
+    """A process and all that it has started."""
+    try:
+        below = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:
+        return {process}
+    return {process}.union(*map(descendants, below))
+
+
+def runs(process: str) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 SERVER = """
 import os, subprocess, sys, time
-command = [sys.executable, "-m", "edgesync.control.child", str(os.getpid()), "http.server", "--bind", "127.0.0.1", "0"]
+command = [sys.executable, "-m", "edgesync.host.child", str(os.getpid()), "http.server", "--bind", "127.0.0.1", "0"]
 print(subprocess.Popen(command, stdout=subprocess.DEVNULL).pid, flush=True)
 time.sleep(60)
 """

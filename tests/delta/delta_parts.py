@@ -10,6 +10,7 @@ import os
 import random
 import struct
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -276,3 +277,28 @@ def _marked(number: int) -> bytes:
     words = np.zeros(SEGMENT // 4, "<u4")
     words[number::4096] = number
     return words.tobytes()
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all that it has started, as far as they still run."""
+    try:
+        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return [pid]
+    return [pid, *(process for child in below for process in descendants(int(child)))]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pids: list[int]) -> bool:
+    """Whether all have ended, within ten seconds."""
+    for _ in range(100):
+        if not any(map(alive, pids)):
+            return True
+        time.sleep(0.1)
+    return False

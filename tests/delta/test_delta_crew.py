@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from delta_parts import alive, descendants, gone
 
 from edgesync.delta import crew as crews
 from edgesync.delta.crew import Crew, Task
@@ -23,28 +24,6 @@ def crew(request):
     crew = Crew(request.param)
     yield crew
     crew.close()
-
-
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def gone(pids):
-    """Whether all have ended, within ten seconds."""
-    for _ in range(100):
-        if not any(map(alive, pids)):
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def test_results_are_in_the_order_of_the_tasks(crew):
@@ -106,7 +85,7 @@ def test_closing_ends_workers_in_the_middle_of_their_work():
     tasks = [Task(time.sleep, (600,), 1, 1), Task(signal.raise_signal, (signal.SIGKILL,), 1, 1)]
     with pytest.raises(BuildFailedError):
         crew.run(tasks, nothing)
-    workers = [pid for pid in children(os.getpid()) if alive(pid)]
+    workers = [pid for pid in descendants(os.getpid()) if alive(pid) and pid != os.getpid()]
     assert workers
     crew.close()
     assert not any(map(alive, workers))
@@ -123,7 +102,7 @@ def test_workers_die_with_the_build(number):
     )
     assert build.stdout is not None
     assert build.stdout.readline() == b"go\n"
-    while len(workers := children(build.pid)) < 2:
+    while len(workers := descendants(build.pid)) < 3:
         time.sleep(0.05)
     build.send_signal(number)
     assert build.wait(timeout=30) != 0

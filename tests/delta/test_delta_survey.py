@@ -1,10 +1,15 @@
 """Images of any size: whatever became of the files and bytes in them, the delta gives exactly the result."""
 
 import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
-from delta_parts import Bench, firmware, linked, rebuilt
+from delta_parts import Bench, descendants, firmware, gone, linked, rebuilt
 from delta_trees import raw, small_scale, tar, trees
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -95,3 +100,36 @@ def test_progress_is_a_fraction_that_only_grows_in_each_phase(tmp_path):
         assert (np.diff(done) >= 0).all()
         assert (total == done[-1]).all()
     assert sum(phase == "align" for phase, *_ in steps) > 3
+
+
+def test_one_process_or_three_make_the_same_delta(tmp_path, monkeypatch):
+    monkeypatch.setattr(make, "WHOLE", 0)
+    old = tar({"data": firmware(1, 90_000), "a": firmware(2, 50_000), "b.so": linked({}, 500)})
+    new = tar({"data": firmware(1, 90_000), "a": rebuilt(3, firmware(2, 50_000)), "b.so": linked({90: 4}, 500)})
+    deltas = []
+    for size in (1, 3):
+        monkeypatch.setattr(make, "crew_for", lambda _, size=size: Crew(size))
+        made(tmp_path, old, new)
+        deltas.append((tmp_path / "out").read_bytes())
+    assert deltas[0] == deltas[1]
+    assert applied(tmp_path, old, new) == new
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_command_that_is_ended_on_the_way_leaves_nothing(tmp_path, number):
+    (tmp_path / "base").write_bytes(firmware(33, 8 << 20))
+    (tmp_path / "result").write_bytes(rebuilt(34, firmware(33, 8 << 20)))
+    directory = tmp_path / "out"
+    directory.mkdir()
+    command = [
+        *(sys.executable, "-m", "edgesync.cli.main", "delta", "make", tmp_path / "base", tmp_path / "result"),
+        *("-o", directory / "delta"),
+    ]
+    build = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    while len(started := descendants(build.pid)) < 3:
+        time.sleep(0.05)
+        assert build.poll() is None
+    os.killpg(build.pid, number)
+    build.wait(timeout=60)
+    assert gone(started)
+    assert os.listdir(directory) == [] or number == signal.SIGKILL

@@ -1,6 +1,7 @@
-"""`python -m edgesync.control.child PARENT MODULE ARGS...`: runs a module that dies with the process PARENT.
+"""`python -m edgesync.host.child PARENT MODULE ARGS...`: runs a module that dies with the process PARENT.
 
-A server that is killed leaves no build behind that would compete with the one that the next server starts.
+A server that is killed leaves no build behind that would compete with the one that the next server starts, and a build
+that is killed leaves no worker.
 """
 
 from __future__ import annotations
