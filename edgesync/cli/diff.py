@@ -8,17 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgesync.cli import client
+from edgesync.cli import client, fleetfiles
+from edgesync.cli.difftable import Way, table, texts
 
 if TYPE_CHECKING:
-    from edgesync.control.desired import Change
-    from edgesync.control.source import Repository
-    from edgesync.control.types import Fleet, Image
-
-_HEADINGS = ("BOARD", "WAVE", "CHANGE", "FROM", "TO")
-_WAY = "BY"
-_DIGITS = 12
-"""Of a digest: enough to tell images of one version apart."""
+    from edgesync.control.changes import Change
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,12 +29,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "-C", dest="directory", type=Path, default=Path(), metavar="DIR", help="the fleet repository (default: here)"
     )
     client.add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    fleetfiles.add_profiles(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("-p", "--text", action="store_true", help="the lines of config that change, too")
+    form.add_argument("--json", action="store_true", help="as JSON, an object for each board and change")
     parser.set_defaults(func=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    from edgesync.control.desired import changes
+    from edgesync.control.changes import changes
     from edgesync.control.repository import FleetInvalidError
     from edgesync.control.source import Repository
 
@@ -49,7 +46,7 @@ def _run(args: argparse.Namespace) -> int:
     fleets = []
     for rev in (first or "HEAD", (second or "HEAD") if dots else ""):
         try:
-            fleets.append(_fleet(repository, rev))
+            fleets.append(fleetfiles.load(repository, rev, args.profiles))
         except FleetInvalidError as error:
             for problem in error.problems:
                 print(problem, file=sys.stderr)
@@ -63,57 +60,24 @@ def _run(args: argparse.Namespace) -> int:
             json.dumps([{**row, "way": way} for row, way in zip(shown, ways, strict=True)] if ways else shown, indent=2)
         )
     else:
-        print(_table(found, ways))
+        print(table(found, ways))
+        if args.text:
+            print("\n".join(texts(found)))
     return 0
 
 
-def _ways(changes: list[Change], server: client.Client) -> list[dict[str, Any] | None]:
+def _ways(changes: list[Change], server: client.Client) -> list[Way]:
     """For each change of an image the smallest blob that the server has for it, or None."""
+    from edgesync.control.types import Image
+
     made: dict[tuple[str, str | None], dict[str, Any]] = {
         (blob["result"], blob["base"]): blob for blob in server.get("/v1/blobs")["blobs"]
     }
-    ways: list[dict[str, Any] | None] = []
+    ways: list[Way] = []
     for change in changes:
-        old, new = change.old, change.new
+        old, new = (image if isinstance(image, Image) else None for image in (change.old, change.new))
         bases = (old.sha256, None) if old else (None,)
         blobs = [made[new.sha256, base] for base in bases if (new.sha256, base) in made] if new else []
         best = min(blobs, key=lambda blob: int(blob["bytes"]), default=None)
         ways.append({"kind": best["kind"], "bytes": best["bytes"]} if best else None)
     return ways
-
-
-def _fleet(repository: Repository, rev: str) -> Fleet:
-    from edgesync.control.repository import known_types, load
-
-    return load(repository.files(rev) if rev else repository.current_files(), rev, known_types())
-
-
-def _table(changes: list[Change], ways: list[dict[str, Any] | None]) -> str:
-    if not changes:
-        return "no board would change"
-    rows: list[tuple[str, ...]] = [_HEADINGS, *(_row(change) for change in changes)]
-    if ways:
-        cells = [_WAY, *(_way(change, way) for change, way in zip(changes, ways, strict=True))]
-        rows = [(*row, cell) for row, cell in zip(rows, cells, strict=True)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    boards = len({change.device for change in changes})
-    return "\n".join([*lines, "", f"{boards} board{'' if boards == 1 else 's'} would change"])
-
-
-def _row(change: Change) -> tuple[str, str, str, str, str]:
-    if change.kind in ("type", "key"):
-        return change.device, change.wave, f"its {change.kind}", "", ""
-    what = f"board {change.kind}" if change.kind != "image" else ""
-    text = ", ".join(part for part in (what, change.component) if part)
-    return change.device, change.wave, text, _image(change.old), _image(change.new)
-
-
-def _way(change: Change, way: dict[str, Any] | None) -> str:
-    if change.new is None:
-        return ""
-    return f"{way['kind']}, {way['bytes']:,} bytes" if way else "not made yet"
-
-
-def _image(image: Image | None) -> str:
-    return f"{image.version} ({image.sha256[:_DIGITS]})" if image else "-"

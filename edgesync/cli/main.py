@@ -13,6 +13,8 @@ COMMANDS = (
     "init",
     "validate",
     "diff",
+    "config",
+    "rollback",
     "release",
     "delta",
     "serve",

@@ -8,6 +8,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import edgesync
+from edgesync.cli import fleetfiles
+from edgesync.wire.errors import EdgesyncError
+
 if TYPE_CHECKING:
     from edgesync.control.parse import Problem
     from edgesync.control.types import Fleet
@@ -17,34 +21,55 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "validate",
         help="check a fleet repository",
-        description="Check the fleet repository in DIR: the files as they lie there, or those of a commit. Prints one "
-        "line for each problem and exits with 1 if there is any.",
-        epilog="Images are looked for in DIR/images and DIR/../images unless --images says where. "
-        "Example: edgesync validate lab/fleet --rev HEAD",
+        description="Check the fleet repository in DIR: the files as they lie there, those that are staged, or those "
+        "of a commit. Prints one line for each problem. Exit status 0: there is none; 1: there are some, or the "
+        "repository cannot be read.",
+        epilog="Images are looked for in DIR/images and DIR/../images unless --images says where. As a hook of git: "
+        "edgesync validate --staged. Example: edgesync validate lab/fleet --rev HEAD",
     )
     parser.add_argument("directory", type=Path, nargs="?", default=Path(), metavar="DIR", help="default: here")
-    parser.add_argument("--rev", metavar="REV", help="a commit, branch or tag instead of the working tree")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--rev", metavar="REV", default="", help="a commit, branch or tag instead of the working tree")
+    which.add_argument(
+        "--staged", dest="rev", action="store_const", const=fleetfiles.STAGED, help="what `git commit` would commit"
+    )
     parser.add_argument("--images", type=Path, metavar="DIR", help="the images directory")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    fleetfiles.add_profiles(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as JSON")
+    form.add_argument("--sarif", action="store_true", help="as SARIF 2.1.0, for code hosts and editors")
     parser.set_defaults(func=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
+    if not args.sarif:
+        return _check(args)
+    from edgesync.control.sarif import log
+
+    try:
+        return _check(args)
+    except EdgesyncError as error:
+        print(json.dumps(log([], edgesync.__version__, str(error)), indent=2))
+        return 1
+
+
+def _check(args: argparse.Namespace) -> int:
     from edgesync.control.images import HashCache, check
-    from edgesync.control.repository import FleetInvalidError, known_types, load
+    from edgesync.control.repository import FleetInvalidError
+    from edgesync.control.sarif import log
     from edgesync.control.source import Repository
 
-    repository = Repository(args.directory)
-    files = repository.files(args.rev) if args.rev else repository.current_files()
-    images = args.images or _images_beside(args.directory)
+    images = args.images or fleetfiles.beside(args.directory, "images")
     fleet: Fleet | None = None
     try:
-        fleet = load(files, args.rev or "", known_types())
+        fleet = fleetfiles.load(Repository(args.directory), args.rev, args.profiles)
         problems = check(fleet, images, cache=HashCache(_cache())) if images else []
     except FleetInvalidError as error:
         problems = list(error.problems)
     notes = _notes(fleet, images) if fleet and images else []
-    if args.json:
+    if args.sarif:
+        print(json.dumps(log(problems, edgesync.__version__), indent=2))
+    elif args.json:
         print(json.dumps({**_value(fleet, problems, images), "notes": notes}, indent=2))
     else:
         for problem in problems:
@@ -53,11 +78,6 @@ def _run(args: argparse.Namespace) -> int:
             print(f"note: {note}")
         print(_summary(fleet, problems, images))
     return 1 if problems else 0
-
-
-def _images_beside(directory: Path) -> Path | None:
-    places = (directory / "images", directory.absolute().parent / "images")
-    return next((place for place in places if place.is_dir()), None)
 
 
 def _notes(fleet: Fleet, images: Path) -> list[str]:
@@ -88,9 +108,16 @@ def _summary(fleet: Fleet | None, problems: list[Problem], images: Path | None) 
     unchecked = "" if images else "; images not checked, there is no images directory (--images DIR)"
     boards, releases, waves = len(fleet.boards), len(fleet.releases), len(fleet.waves)
     counts = f"{_count(boards, 'board')}, {_count(releases, 'release')}, {_count(waves, 'wave')}"
-    idle = boards - len(compile_fleet(fleet))
+    wanted = compile_fleet(fleet).values()
+    idle = boards - sum(bool(want.images) for want in wanted)
     without = f"; without a release: {_count(idle, 'board')}" if idle else ""
-    return f"fleet {fleet.name}: {counts}: {found}{without}{unchecked}"
+    configs = [want.config for want in wanted if want.config]
+    config = (
+        f"; config for {_count(len(configs), 'board')}, at most {max(c.length for c in configs)} bytes"
+        if configs
+        else ""
+    )
+    return f"fleet {fleet.name}: {counts}: {found}{config}{without}{unchecked}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -101,6 +128,7 @@ def _value(fleet: Fleet | None, problems: list[Problem], images: Path | None) ->
     return {
         "fleet": fleet.name if fleet else None,
         "boards": len(fleet.boards) if fleet else None,
+        "configs": len(fleet.configs) if fleet else None,
         "releases": sorted(fleet.releases) if fleet else None,
         "images": str(images) if images and fleet else None,
         "problems": [problem.to_dict() for problem in problems],

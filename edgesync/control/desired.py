@@ -1,4 +1,4 @@
-"""What each board shall run, compiled from a checked fleet, and how two fleets differ. Pure.
+"""What each board shall run, compiled from a checked fleet. Pure.
 
 The release of a board is its own, else that of the groups that match it, else the fleet's default. A board with none
 of these keeps its firmware, and one without config (`trees`) its config; with neither it is watched and left as it is.
@@ -7,41 +7,11 @@ of these keeps its firmware, and one without config (`trees`) its config; with n
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
 
-from edgesync.control.types import Board, Fleet, Group, Image, Wanted, Wave
+from edgesync.control.types import Board, Fleet, Group, Wanted, Wave
 from edgesync.wire.ids import DeviceId
 from edgesync.wire.messages import Manners
-
-Kind = Literal["added", "removed", "image", "type", "key"]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What one commit changes for one board.
-
-    `kind` "image": `component` goes from `old` to `new`; "added" and "removed": the board itself, once for each of
-    its images, or once without a component; "type", "key": its declaration. `wave` names the wave of the new fleet, or
-    of the old one for a board that is removed.
-    """
-
-    device: DeviceId
-    kind: Kind
-    wave: str
-    component: str = ""
-    old: Image | None = None
-    new: Image | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "device": self.device,
-            "change": self.kind,
-            "wave": self.wave,
-            "component": self.component,
-            "old": _brief(self.old),
-            "new": _brief(self.new),
-        }
 
 
 def group_releases(groups: Iterable[Group], board: Board) -> dict[str, str]:
@@ -93,55 +63,3 @@ def compile_fleet(fleet: Fleet) -> dict[DeviceId, Wanted]:
             manners = manners_of(board, fleet.groups, fleet.manners)
             wanted[device] = Wanted(device, release or "", images, wave, config, manners)
     return wanted
-
-
-def changes(old: Fleet | None, new: Fleet) -> list[Change]:
-    """What changes for each board from one fleet to another, sorted by board. Without an old one all is added."""
-    before = compile_fleet(old) if old else {}
-    after = compile_fleet(new)
-    result: list[Change] = []
-    for device in sorted({*(old.boards if old else ()), *new.boards}):
-        was, now = old.boards.get(device) if old else None, new.boards.get(device)
-        images = _images(before.get(device)), _images(after.get(device))
-        if now is None:
-            assert old is not None
-            assert was is not None
-            result += _whole("removed", device, _wave(old, was), *images)
-        elif was is None:
-            result += _whole("added", device, _wave(new, now), *images)
-        else:
-            result += _differences(was, now, _wave(new, now), *images)
-    return result
-
-
-def _whole(
-    kind: Kind, device: DeviceId, wave: str, before: dict[str, Image], after: dict[str, Image]
-) -> Iterable[Change]:
-    names = sorted({*before, *after}) or [""]
-    return (Change(device, kind, wave, name, before.get(name), after.get(name)) for name in names)
-
-
-def _differences(
-    was: Board, now: Board, wave: str, before: dict[str, Image], after: dict[str, Image]
-) -> Iterable[Change]:
-    if was.type != now.type:
-        yield Change(now.device, "type", wave)
-    if was.key != now.key:
-        yield Change(now.device, "key", wave)
-    for name in sorted({*before, *after}):
-        old, new = before.get(name), after.get(name)
-        if (old.sha256 if old else None) != (new.sha256 if new else None):
-            yield Change(now.device, "image", wave, name, old, new)
-
-
-def _images(wanted: Wanted | None) -> dict[str, Image]:
-    return dict(wanted.images) if wanted else {}
-
-
-def _wave(fleet: Fleet, board: Board) -> str:
-    number = wave_of(board, fleet.waves)
-    return fleet.waves[number].name if number is not None else ""
-
-
-def _brief(image: Image | None) -> dict[str, str] | None:
-    return {"version": image.version, "sha256": image.sha256} if image else None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from edgesync.cli import client, diff
+from edgesync.cli import client, diff, difftable
 from edgesync.control.scaffold import Setup, write
 
 
@@ -113,3 +114,95 @@ def test_a_server_that_is_named_says_what_it_sends_for_each_change(
     made.clear()
     assert run(fleet, "--socket", "/none") == 0
     assert capsys.readouterr().out.splitlines()[1].endswith("not made yet")
+
+
+# --- config --------------------------------------------------------------------------------------------------------
+
+
+def put(fleet: Path, name: str, text: str | bytes) -> Path:
+    place = fleet / "config" / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(text.encode() if isinstance(text, str) else text)
+    return place
+
+
+def rows(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    table = capsys.readouterr().out.partition("\n\n")[0]
+    return [re.split(r"  +", line.strip()) for line in table.splitlines()[1:]]
+
+
+def test_files_and_settings_of_config_are_told_and_equal_changes_of_boards_in_one_line(
+    fleet: Path, capsys: pytest.CaptureFixture[str]
+):
+    put(fleet, "fleet/files/app/a", "a")
+    put(fleet, "fleet/files/app/name.j2", "{{ board }}")
+    put(fleet, "groups/canary/files/app/b", "b")
+    commit(fleet)
+    put(fleet, "fleet/files/app/name.j2", "name {{ board }}")
+    put(fleet, "fleet/config.yaml", "drift: report\n")
+    put(fleet, "fleet/files/app/a", "a").chmod(0o755)
+    put(fleet, "groups/canary/files/app/b", "b").unlink()
+    assert run(fleet) == 0
+    assert rows(capsys) == [
+        ["demo.b01", "canary", "config app/a", "0644", "0755"],
+        ["demo.b01", "canary", "config app/b", "0644", "-"],
+        ["demo.b01", "canary", "config app/name", "0644", "other content"],
+        ["demo.b01", "canary", "setting drift", "heal", "report"],
+        ["demo.b02 and 1 more", "everyone", "config app/a", "0644", "0755"],
+        ["demo.b02 and 1 more", "everyone", "config app/name", "0644", "other content"],
+        ["demo.b02 and 1 more", "everyone", "setting drift", "heal", "report"],
+    ]
+
+
+def test_the_lines_that_change_are_shown_once_for_all_boards_that_share_them(
+    fleet: Path, capsys: pytest.CaptureFixture[str]
+):
+    put(fleet, "fleet/files/app/a", "one\ntwo\n")
+    put(fleet, "fleet/files/app/name.j2", "{{ board }}\n")
+    put(fleet, "fleet/files/app/bytes", b"\xff")
+    commit(fleet)
+    put(fleet, "fleet/files/app/a", "one\n\x1b[2Jthree\n")
+    put(fleet, "fleet/files/app/name.j2", "name {{ board }}\n")
+    put(fleet, "fleet/files/app/bytes", b"\xfe")
+    assert run(fleet, "-p") == 0
+    said = capsys.readouterr().out
+    assert "app/a of demo.b01 and 2 more\n--- app/a\n+++ app/a\n@@ -1,2 +1,2 @@\n one\n-two\n+\\x1b[2Jthree\n" in said
+    assert "app/bytes of demo.b01 and 2 more\nbinary, and other content than before\n" in said
+    assert said.count("\n+name b0") == 3
+
+
+def test_more_texts_than_anybody_reads_are_counted(
+    fleet: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(difftable, "_TEXTS_LIMIT", 2)
+    put(fleet, "fleet/files/app/name.j2", "{{ board }}\n")
+    assert run(fleet, "-p") == 0
+    assert capsys.readouterr().out.endswith("\n1 more files differ (--json names them all)\n")
+
+
+def test_config_that_leaves_the_repository_is_said_to_be_left_on_the_boards(
+    fleet: Path, capsys: pytest.CaptureFixture[str]
+):
+    place = put(fleet, "boards/b02/files/app/a", "a")
+    commit(fleet)
+    place.unlink()
+    assert run(fleet) == 0
+    assert rows(capsys) == [["demo.b02", "everyone", "setting config", "from git", "left as it is"]]
+
+
+def test_json_has_files_settings_and_manners_of_each_board(fleet: Path, capsys: pytest.CaptureFixture[str]):
+    put(fleet, "groups/canary/files/app/a", "a")
+    text = (fleet / "fleet.yaml").read_text()
+    (fleet / "fleet.yaml").write_text(text.replace("byte_budget: 1 MB", "byte_budget: 2 MB"))
+    assert run(fleet, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(c["device"], c["change"], c["name"]) for c in found] == [
+        ("demo.b01", "file", "app/a"),
+        ("demo.b01", "setting", "drift"),
+        ("demo.b01", "manners", "budget"),
+        ("demo.b02", "manners", "budget"),
+        ("demo.b03", "manners", "budget"),
+    ]
+    assert found[0]["old"] is None
+    assert found[0]["new"] == {"mode": "0644", "size": 1, "sha256": hashlib.sha256(b"a").hexdigest()}
+    assert (found[-1]["old"], found[-1]["new"]) == ("1000000", "2000000")

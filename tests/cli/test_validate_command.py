@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tomllib
+import yaml
 
+import edgesync
+from edgesync.boards import profile
 from edgesync.cli import validate
 from edgesync.control.scaffold import Setup, write
-from edgesync.wire.errors import NotReachableError
+from edgesync.wire.errors import ConfigError, NotReachableError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -98,3 +107,129 @@ def test_a_place_without_a_fleet_says_how_to_begin(tmp_path: Path, capsys: pytes
     assert "`edgesync init` writes one" in capsys.readouterr().out
     with pytest.raises(NotReachableError):
         run(str(tmp_path), "--rev", "HEAD")
+
+
+# --- for other programs --------------------------------------------------------------------------------------------
+
+
+def sarif(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return value
+
+
+def test_sarif_has_the_structure_that_its_specification_asks_for(lab: Path, capsys: pytest.CaptureFixture[str]):
+    spoil(lab / "fleet/fleet.yaml", "byte_budget: 1 MB", "byte_budget: 1")
+    spoil(lab / "fleet/boards/bench.yaml", "type: files", "type: fils")
+    place = lab / "fleet/config/fleet/a b%.conf"
+    place.parent.mkdir(parents=True)
+    place.write_text("x")
+    assert run(str(lab / "fleet"), "--sarif") == 1
+    value = sarif(capsys)
+    assert value["version"] == "2.1.0"
+    assert value["$schema"].endswith("/sarif-schema-2.1.0.json")
+    (only,) = value["runs"]
+    driver = only["tool"]["driver"]
+    assert (driver["name"], driver["version"]) == ("edgesync", edgesync.__version__)
+    assert len({rule["id"] for rule in driver["rules"]}) == len(driver["rules"])
+    assert only["invocations"] == [{"executionSuccessful": True}]
+    assert len(only["results"]) == 5
+    for result in only["results"]:
+        assert driver["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
+        assert result["level"] == "error"
+        assert result["message"]["text"].startswith(("boards[", "byte_budget: found", "found a file that no layer has"))
+        (location,) = result["locations"]
+        physical = location["physicalLocation"]
+        assert physical["artifactLocation"]["uriBaseId"] == "%SRCROOT%"
+        assert physical["region"]["startLine"] >= 1
+    found = {result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for result in only["results"]}
+    assert found == {"boards/bench.yaml", "config/fleet/a%20b%25.conf", "fleet.yaml"}
+    keys = [result["locations"][0].get("logicalLocations") for result in only["results"]]
+    assert keys[0] == [{"fullyQualifiedName": "boards[0].type", "kind": "member"}]
+
+
+def test_sarif_of_a_valid_fleet_has_no_results(lab: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(str(lab / "fleet"), "--sarif") == 0
+    assert sarif(capsys)["runs"][0]["results"] == []
+
+
+def test_sarif_says_that_a_check_could_not_be_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(str(tmp_path / "nowhere"), "--sarif", "--rev", "HEAD") == 1
+    (invocation,) = sarif(capsys)["runs"][0]["invocations"]
+    assert not invocation["executionSuccessful"]
+    assert "no such directory" in invocation["toolExecutionNotifications"][0]["message"]["text"]
+
+
+GIT = ("git", "-c", "user.name=Ada", "-c", "user.email=ada@example.com")
+
+
+def test_what_is_staged_is_checked_and_not_what_lies_there(lab: Path, capsys: pytest.CaptureFixture[str]):
+    fleet = lab / "fleet"
+    spoil(fleet / "fleet.yaml", "format: 1", "format: 9")
+    assert run(str(fleet), "--staged") == 0
+    subprocess.run([*GIT, "-C", str(fleet), "add", "--all"], check=True)
+    spoil(fleet / "fleet.yaml", "format: 9", "format: 1")
+    assert run(str(fleet)) == 0
+    assert run(str(fleet), "--staged") == 1
+    assert "fleet.yaml:3: format: found '9'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", [["-m", "x"], ["-a", "-m", "x"], ["-m", "x", "--", "fleet.yaml"]])
+def test_as_a_hook_of_git_it_stops_a_bad_commit_and_lets_a_good_one_pass(lab: Path, how: list[str]):
+    fleet = lab / "fleet"
+    hook = fleet / ".git/hooks/pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\nexec {sys.executable} -m edgesync.cli.main validate --staged\n")
+    hook.chmod(0o755)
+    spoil(fleet / "fleet.yaml", "lost_after: 1 h", "lost_after: 1")
+    done = []
+    for text in ("1", "2 h"):
+        spoil(fleet / "fleet.yaml", "lost_after: 1", f"lost_after: {text}")
+        if how == ["-m", "x"]:
+            subprocess.run([*GIT, "-C", str(fleet), "add", "--all"], check=True)
+        words = [*GIT, "-C", str(fleet), "commit", "--quiet", *how]
+        done.append(subprocess.run(words, capture_output=True, text=True, check=False))
+    bad, good = done
+    assert (bad.returncode, good.returncode) == (1, 0)
+    assert "lost_after: found '1'" in bad.stdout + bad.stderr
+
+
+def test_a_conflict_of_a_merge_is_no_file_that_can_be_checked(lab: Path):
+    fleet = lab / "fleet"
+    entries = "".join(f"100644 {'1' * 40} {stage}\tfleet.yaml\n" for stage in (1, 2, 3))
+    subprocess.run(["git", "-C", str(fleet), "update-index", "--index-info"], input=entries, text=True, check=True)
+    with pytest.raises(ConfigError, match=r"fleet\.yaml: found a conflict of a merge"):
+        run(str(fleet), "--staged")
+
+
+def test_the_hook_for_the_pre_commit_framework_names_a_command_that_is_there():
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    assert {"id", "name", "entry", "language"} <= hook.keys()
+    program, *words = hook["entry"].split()
+    assert (program, hook["language"], hook["pass_filenames"]) == ("edgesync", "python", False)
+    parser = argparse.ArgumentParser()
+    validate.add_parser(parser.add_subparsers())
+    assert parser.parse_args(words).rev == ":"
+    extra = hook["additional_dependencies"][0].removeprefix(".[").removesuffix("]")
+    assert extra in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for path, wanted in {"fleet.yaml": True, "config/x": True, "boards/a/b.yaml": True, "README.md": False}.items():
+        assert bool(re.search(hook["files"], path)) == wanted
+
+
+def test_board_types_beside_the_repository_are_found(lab: Path, capsys: pytest.CaptureFixture[str]):
+    spoil(lab / "fleet/boards/bench.yaml", "type: files", "type: gateway")
+    assert run(str(lab / "fleet")) == 1
+    (lab / "profiles").mkdir()
+    text = Path(profile.__file__).with_name("files.toml").read_text()
+    (lab / "profiles/gateway.toml").write_text(text)
+    spoil(lab / "fleet/releases/v1.yaml", "compatible: [files]", "compatible: [gateway]")
+    assert run(str(lab / "fleet")) == 0
+    (lab / "profiles").rename(lab / "elsewhere")
+    assert run(str(lab / "fleet"), "--profiles", str(lab / "elsewhere")) == 0
+
+
+def test_config_is_counted_with_its_largest_bundle(lab: Path, capsys: pytest.CaptureFixture[str]):
+    place = lab / "fleet/config/fleet/files/app/a"
+    place.parent.mkdir(parents=True)
+    place.write_text("x")
+    assert run(str(lab / "fleet")) == 0
+    assert re.search(r"no problems; config for 3 boards, at most \d+ bytes\n$", capsys.readouterr().out)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesync.control.desired import changes, compile_fleet
+from edgesync.control.changes import changes
+from edgesync.control.desired import compile_fleet
 from edgesync.control.types import Board, Fleet, Group, Image, Release, Selector, Wave
 from edgesync.wire.ids import DeviceId, Digest
 
@@ -65,10 +66,10 @@ def test_the_changes_lead_from_what_the_boards_run_to_what_they_shall_run(old: F
 
     state = digests(old)
     for change in changes(old, new):
-        if change.component:
-            where = (change.device, change.component)
-            assert state.pop(where, None) == (change.old.sha256 if change.old else None)
-            if change.new:
+        if change.name:
+            where = (change.device, change.name)
+            assert state.pop(where, None) == (change.old.sha256 if isinstance(change.old, Image) else None)
+            if isinstance(change.new, Image):
                 state[where] = change.new.sha256
     assert state == digests(new)
 
@@ -90,7 +91,7 @@ def test_a_board_whose_key_changes_is_named(old: Fleet, new: Fleet):
 def test_without_an_older_fleet_every_board_is_added():
     board = Board(DeviceId("demo.b01"), "files", {}, "a" * 64, "v3")
     fleet = Fleet("demo", "rev", {board.device: board}, (), RELEASES, (Wave("all", Selector()),))
-    assert [(c.kind, c.component, c.wave) for c in changes(None, fleet)] == [
+    assert [(c.kind, c.name, c.wave) for c in changes(None, fleet)] == [
         ("added", "boot", "all"),
         ("added", "root", "all"),
     ]
