@@ -23,6 +23,7 @@ from edgesync.delta.format import (
     Header,
     Part,
     SegmentHeader,
+    derived_at,
     parse_chapter_header,
     parse_header,
     parse_segment_header,
@@ -62,20 +63,19 @@ def apply_delta(
     meter = Meter(header.base_length + 2 * length, progress)
     check_base(base_fd, header.base_length, base_sha256, meter)
     target = Target(target_fd, length)
-    read = functools.partial(read_base, base_fd)
     for part in _parts(blob_fd, header, start):
         if isinstance(part.head, ChapterHeader):
-            tables = _Chapter(blob_fd, header, part, part.head)
+            tables = _Chapter(base_fd, blob_fd, header, part, part.head)
             continue
         offset, output = part.number * SEGMENT, header.output_length(part.number)
         window = range(offset, offset + output)
         if part.head is None:
-            data = plain.copy(tables.rows, part.number, window, read)
+            data = plain.copy(tables.rows, part.number, window, tables.read)
             if not target.holds(offset, output, short_hash(data)):
                 target.put(offset, data)
         elif not target.holds(offset, output, part.head.check):
             body = read_blob(blob_fd, part.head.part.body_length, part.at)
-            target.put(offset, _segment(tables, part.head, body, window, read))
+            target.put(offset, _segment(tables, part.head, body, window))
         meter.add(output)
     target.finish(sha256, meter)
 
@@ -139,10 +139,10 @@ class _Place:
 
 
 class _Chapter:
-    """The copies and tables of a chapter, read when a segment needs them."""
+    """The copies and tables of a chapter and what it derives, each read when a segment needs it."""
 
-    def __init__(self, blob_fd: int, header: Header, place: _Place, head: ChapterHeader) -> None:
-        self._blob, self._place, self._head = blob_fd, place, head
+    def __init__(self, base_fd: int, blob_fd: int, header: Header, place: _Place, head: ChapterHeader) -> None:
+        self._base, self._blob, self._place, self._head = base_fd, blob_fd, place, head
         self._lengths = header.base_length, header.result_length
 
     @functools.cached_property
@@ -155,17 +155,31 @@ class _Chapter:
 
         return chapter.decode(self._head, self._body(), self.rows, self._lengths)
 
+    def read(self, view: memoryview, offset: int) -> None:
+        """Fill `view` from the base, or from what is derived and lies behind it."""
+        behind = derived_at(self._lengths[0])
+        if offset < behind:
+            read_base(self._base, view, offset)
+        else:
+            view[:] = self._derived[offset - behind : offset - behind + len(view)]
+
+    @functools.cached_property
+    def _derived(self) -> bytearray:
+        from edgesync.delta import chapter  # noqa: PLC0415 - numpy, which plain deltas do without
+
+        return chapter.derive(self._head, self._body(), self._lengths[0], functools.partial(read_base, self._base))
+
     def _body(self) -> bytes:
         return read_blob(self._blob, self._head.part.body_length, self._place.at)
 
 
-def _segment(tables: _Chapter, head: SegmentHeader, body: bytes, window: range, read: plain.ReadBase) -> memoryview:
+def _segment(tables: _Chapter, head: SegmentHeader, body: bytes, window: range) -> memoryview:
     """The output of a loud segment."""
     if head.words is None:
-        return plain.decode(tables.rows, head, body, window, read)
+        return plain.decode(tables.rows, head, body, window, tables.read)
     from edgesync.delta import segment  # noqa: PLC0415 - numpy, which plain deltas do without
 
-    return segment.decode(tables.tables, head, body, window, read)
+    return segment.decode(tables.tables, head, body, window, tables.read)
 
 
 def _parts(blob_fd: int, header: Header, at: int) -> Iterator[_Place]:

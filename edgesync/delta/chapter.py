@@ -1,6 +1,8 @@
 """The tables of a chapter: what a board must know before it can make the first segment, as columns of numbers.
 
     copies       length of each; bytes of the result before it; step of (place in the base - place in the result)
+    types        of each run: fresh ones before it; first of the base - the one behind the run before; how many
+    names        the same
     pieces       of base, then of result: bytes before each; length; step of (address - offset); then bias of each file
     regions      step of the start in the base; kind; steps of both anchors
     corrections  step of the first address; step of what is added from there on
@@ -12,16 +14,18 @@ they are read; what is checked is the table that comes out, and nothing is used 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgesync.delta import streams, varint
+from edgesync.delta import btf, streams, varint
 from edgesync.delta.addresses import FILE_SHIFT, SYMBOLS, Regions, Space, Tables
+from edgesync.delta.btf import Derivation, Order
 from edgesync.delta.copies import Copies, Steps, moves_of
 from edgesync.delta.format import (
     ADDRESS_LIMIT,
     LENGTH_LIMIT,
+    NUMBER_LIMIT,
     PIECES_LIMIT,
     SEGMENT,
     ChapterHeader,
@@ -30,7 +34,7 @@ from edgesync.delta.format import (
     encode_chapter,
 )
 from edgesync.delta.leb128 import VarintError
-from edgesync.delta.plain import Rows
+from edgesync.delta.plain import ReadBase, Rows
 from edgesync.delta.varint import Ints, fold, unfold
 
 _OFFSET_LIMIT = 2 * LENGTH_LIMIT
@@ -40,10 +44,13 @@ _ADDRESS_END = (PIECES_LIMIT + 1) << FILE_SHIFT
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """Copies (in bytes of the whole result) and tables for a range of segments."""
+    """Copies (in bytes of the whole result) and tables for a range of segments, and how to derive what copies may come
+    from besides the base.
+    """
 
     copies: Copies
     tables: Tables
+    derivation: Derivation | None = None
 
 
 def encode(chapter: Chapter, first: int, segments: Sequence[bytes], *, quick: bool = False) -> bytes:
@@ -53,14 +60,14 @@ def encode(chapter: Chapter, first: int, segments: Sequence[bytes], *, quick: bo
     copies, tables = chapter.copies, chapter.tables
     base, result, regions, corrections = tables.base, tables.result, tables.regions, tables.corrections
     counts = Counts(
-        len(segments),
-        len(segments),
-        len(copies.at),
-        len(tables.bias),
-        len(base.offset),
-        len(result.offset),
-        len(regions.start),
-        len(corrections.start),
+        segments=len(segments),
+        loud=len(segments),
+        copies=len(copies.at),
+        files=len(tables.bias),
+        base_pieces=len(base.offset),
+        result_pieces=len(result.offset),
+        regions=len(regions.start),
+        corrections=len(corrections.start),
     )
     at = copies.at - first * SEGMENT
     columns = {
@@ -75,6 +82,19 @@ def encode(chapter: Chapter, first: int, segments: Sequence[bytes], *, quick: bo
         "corrections": (_steps(corrections.start), fold(_steps(corrections.shift))),
     }
     plain = {name: varint.encode(np.concatenate(parts)) for name, parts in columns.items()}
+    if how := chapter.derivation:
+        plain |= {"records": how.records, "strings": how.strings}
+        plain |= {
+            name: varint.encode(_run_columns(order)) for name, order in (("types", how.types), ("names", how.names))
+        }
+        counts = replace(
+            counts,
+            derived=how.length,
+            types_at=how.base_at,
+            types_length=how.base_length,
+            type_runs=len(how.types.first),
+            name_runs=len(how.names.first),
+        )
     packed = {name: streams.pack(name, data, quick=quick) for name, data in plain.items()}
     return encode_chapter(counts, packed, segments)
 
@@ -96,9 +116,30 @@ def decode(head: ChapterHeader, body: bytes, rows: Rows, lengths: tuple[int, int
     return Chapter(copies, Tables(base, result, moves, corrections, _regions(part, body, counts.regions), bias))
 
 
+def derive(head: ChapterHeader, body: bytes, base_length: int, read_base: ReadBase) -> bytearray:
+    """What a chapter derives from its base. Raises DeltaCorruptError that names the field."""
+    counts, part = head.counts, head.part
+    if counts.types_at + counts.types_length > base_length:
+        raise part.corrupt("types_at", f"reaches outside the base of {base_length} bytes")
+    records = part.unpack(body, "records", counts.derived)
+    strings = part.unpack(body, "strings", counts.derived - len(records))
+    types = _run_order(_numbers(part, body, "types", (3, counts.type_runs), NUMBER_LIMIT))
+    names = _run_order(_numbers(part, body, "names", (3, counts.name_runs), NUMBER_LIMIT))
+    how = Derivation(counts.types_at, counts.types_length, counts.derived, types, records, names, strings)
+    data = bytearray(counts.types_length)
+    read_base(memoryview(data), counts.types_at)
+    try:
+        derived = btf.derive(btf.read(data), how)
+    except btf.BtfError as error:
+        raise part.corrupt("types", str(error)) from error
+    if len(derived) != counts.derived:
+        raise part.corrupt("types", f"derived {len(derived)} bytes, expected {counts.derived}")
+    return derived
+
+
 def moves_between(copies: Copies, base: Space, result: Space, base_length: int, result_length: int) -> Steps:
     """Where each byte of the base is in the result. Memory that no file fills is behind the images, piece by piece."""
-    moves = moves_of(copies)
+    moves = moves_of(copies.within(base_length))
     old, new = base.offset[base.offset >= base_length], result.offset[result.offset >= result_length]
     return Steps(np.concatenate((moves.start, old)), np.concatenate((moves.shift, new - old)))
 
@@ -131,15 +172,26 @@ def _regions(part: Part, body: bytes, count: int) -> Regions:
     return regions
 
 
-def _numbers(part: Part, body: bytes, stream: str, shape: tuple[int, int]) -> Ints:
+def _run_columns(order: Order) -> Ints:
+    behind = np.concatenate(([0], order.first + order.count))[: len(order.first)]
+    return np.concatenate((order.fresh, fold(order.first - behind), order.count))
+
+
+def _run_order(columns: Ints) -> Order:
+    fresh, step, count = columns
+    first = np.cumsum(unfold(step) + count) - count
+    return Order(fresh, first, count)
+
+
+def _numbers(part: Part, body: bytes, stream: str, shape: tuple[int, int], limit: int = ADDRESS_LIMIT) -> Ints:
     """Columns of a table, as many as `shape` says, each of so many rows."""
     count = shape[0] * shape[1]
-    return _decode(part, stream, part.unpack(body, stream, count * ADDRESS_LIMIT), count).reshape(shape)
+    return _decode(part, stream, part.unpack(body, stream, count * limit), count, limit).reshape(shape)
 
 
-def _decode(part: Part, stream: str, data: bytes, count: int) -> Ints:
+def _decode(part: Part, stream: str, data: bytes, count: int, limit: int = ADDRESS_LIMIT) -> Ints:
     try:
-        return varint.decode(data, count, ADDRESS_LIMIT)
+        return varint.decode(data, count, limit)
     except VarintError as error:
         raise part.corrupt(stream, str(error)) from error
 

@@ -35,6 +35,11 @@ class Copies:
         cut = np.maximum(start - at, 0)
         return Copies(at + cut - start, base + cut, np.minimum(at + length, end) - at - cut)
 
+    def within(self, base_length: int) -> Copies:
+        """Without the copies that begin behind the base: those of what is derived."""
+        keep = self.base < base_length
+        return Copies(self.at[keep], self.base[keep], self.length[keep])
+
     def at_least(self, length: int) -> Copies:
         """Without the copies that are shorter than `length` bytes."""
         keep = self.length >= length

@@ -12,6 +12,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edgesync.delta.contents import Kinds
+
 _MAGIC = re.compile(rb"\x7fELF\x02\x01\x01")
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _PROGRAM = struct.Struct("<IIQQQQQQ")
@@ -53,12 +55,16 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An ELF file of `length` bytes at byte `start` of an image. Sections are there if the file has them, whole."""
+    """A program of `length` bytes at byte `start` of an image. Sections are there if the file has them, whole; `kinds`
+    of each block (`contents`) if there are none. `bias` is what the program adds to an address in a pointer.
+    """
 
     start: int
     length: int
     loads: tuple[Load, ...]
     sections: tuple[Section, ...]
+    bias: int = 0
+    kinds: Kinds | None = None
 
 
 def programs(image: bytes) -> list[Program]:

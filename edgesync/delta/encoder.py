@@ -5,16 +5,13 @@ Server only.
 
 from __future__ import annotations
 
-import functools
-
 from edgesync.delta import chapter, plan, segment
 from edgesync.delta.chapter import Chapter
-from edgesync.delta.copies import Copies
 from edgesync.delta.crew import Crew, Report, Task
 from edgesync.delta.disk import read_base
-from edgesync.delta.format import CHECK, SEGMENT
-from edgesync.delta.layout import Layout
+from edgesync.delta.format import CHECK, SEGMENT, derived_at
 from edgesync.delta.pair import Pair
+from edgesync.delta.plan import Alignment
 from edgesync.delta.ranges import ranges
 from edgesync.wire.blob import short_hash
 
@@ -24,12 +21,20 @@ _MEMORY = 128 << 20
 """Bytes that a segment or the corrections of a chapter take at most."""
 
 
-def encode(crew: Crew, pair: Pair, copies: Copies, known: Layout, report: Report) -> bytes:
+def encode(crew: Crew, pair: Pair, alignment: Alignment, report: Report) -> bytes:
     """The chapters of a delta with this alignment. Raises StorageError."""
-    cut = list(plan.chapters(pair, copies, known))
-    chapters = crew.run([Task(plan.tables, (pair, part, programs), _MEMORY, 0) for part, programs, _ in cut], _nothing)
+    types = alignment.types
+    cut = list(plan.chapters(pair, alignment.copies, alignment.known))
+    chapters = crew.run(
+        [Task(plan.tables, (pair, part, programs, types), _MEMORY, 0) for part, programs, _ in cut], _nothing
+    )
     tasks = [
-        Task(encode_run, (pair, tables, numbers[at : at + _RUN]), _MEMORY, len(numbers[at : at + _RUN]) * SEGMENT)
+        Task(
+            encode_run,
+            (pair, tables, numbers[at : at + _RUN], types.data if types and tables.derivation else b""),
+            _MEMORY,
+            len(numbers[at : at + _RUN]) * SEGMENT,
+        )
         for tables, (_, _, numbers) in zip(chapters, cut, strict=True)
         for at in range(0, len(numbers), _RUN)
     ]
@@ -41,14 +46,22 @@ def encode(crew: Crew, pair: Pair, copies: Copies, known: Layout, report: Report
     return b"".join(body)
 
 
-def encode_run(pair: Pair, tables: Chapter, numbers: range) -> list[bytes]:
-    """The segments with these numbers."""
+def encode_run(pair: Pair, tables: Chapter, numbers: range, derived: bytes) -> list[bytes]:
+    """The segments with these numbers; `derived` is what copies may come from besides the base."""
     coded, alone = [], pair.result_length <= SEGMENT
+    behind = derived_at(pair.base_length)
     with pair.opened() as (base, result):
+
+        def read(view: memoryview, offset: int) -> None:
+            if offset < behind:
+                read_base(base, view, offset)
+            else:
+                view[:] = derived[offset - behind : offset - behind + len(view)]
+
         for offset in (number * SEGMENT for number in numbers):
             wanted = ranges([(offset, min(SEGMENT, pair.result_length - offset))]).read(result, pair.result)
             check = b"" if alone else short_hash(wanted)[:CHECK]
-            coded.append(segment.encode(tables, wanted, offset, functools.partial(read_base, base), check))
+            coded.append(segment.encode(tables, wanted, offset, read, check))
     return coded
 
 

@@ -2,7 +2,8 @@
 they are packed in `streams`.
 
     delta    =  header, then chapters, until their segments make the result
-    chapter  =  header, then the streams copies, pieces, regions, corrections, then its loud segments
+    chapter  =  header, then the streams copies, types, records, names, strings, pieces, regions, corrections, as far
+                as it has them, then its loud segments
     segment  =  header, then the streams gaps, values, extra (form WORDS) or differences, extra (form BYTES)
 
 docs/delta-format.md says every byte. Pure, and standard library only. Every length is checked against a limit before
@@ -12,7 +13,7 @@ anything of that length is read or allocated.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from edgesync.delta import leb128
 from edgesync.delta.streams import corrupt, packed_limit, unpack
@@ -39,11 +40,17 @@ COPIES_LIMIT = 1 << 16
 PIECES_LIMIT = 1 << 14
 REGIONS_LIMIT = 1 << 15
 CORRECTIONS_LIMIT = 1 << 16
+RUNS_LIMIT = 1 << 16
 """Rows in the tables of one chapter, which a board has in memory: 7 MiB if all are full."""
+
+DERIVED_LIMIT = 1 << 23
+"""Bytes of type information that a chapter derives, from as many of the base at most: a kernel has 4 to 6 MB."""
+DERIVED_ALIGNMENT = 8
+"""The derived bytes lie behind the base, from a multiple of this on, so that their words are words."""
 
 MAGIC = b"esd3"
 HEADER_LIMIT = len(MAGIC) + 2 * (HASH + NUMBER_LIMIT)
-PART_LIMIT = 12 * NUMBER_LIMIT
+PART_LIMIT = 21 * NUMBER_LIMIT
 """Bytes of the longest header of a delta, and of a chapter or segment."""
 
 
@@ -72,13 +79,19 @@ class Header:
 @dataclass(frozen=True, slots=True)
 class Counts:
     """How many segments a chapter has, how many of them are in the delta (the others are plain copies), and how many
-    rows are in its tables.
+    rows are in its tables. `derived` is the length in bytes of the type information that it derives, `types_at` and
+    `types_length` say where in the base that is which it is derived from.
     """
 
     segments: int
     loud: int
     copies: int
+    derived: int = 0
     files: int = 0
+    types_at: int = 0
+    types_length: int = 0
+    type_runs: int = 0
+    name_runs: int = 0
     base_pieces: int = 0
     result_pieces: int = 0
     regions: int = 0
@@ -89,23 +102,34 @@ class Counts:
         pieces = 3 * (self.base_pieces + self.result_pieces) + self.files
         return {
             "copies": self.copies * 3 * NUMBER_LIMIT,
+            "types": self.type_runs * 3 * NUMBER_LIMIT,
+            "records": self.derived,
+            "names": self.name_runs * 3 * NUMBER_LIMIT,
+            "strings": self.derived,
             "pieces": pieces * ADDRESS_LIMIT,
             "regions": self.regions * 4 * ADDRESS_LIMIT,
             "corrections": self.corrections * 2 * ADDRESS_LIMIT,
         }
 
 
-_ALWAYS = ("segments", "loud", "copies", "files")
-"""Fields of each chapter; the others follow if there are files."""
+_ALWAYS = ("segments", "loud", "copies", "derived", "files")
+_TYPES = ("types_at", "types_length", "type_runs", "name_runs")
+_TABLES = ("base_pieces", "result_pieces", "regions", "corrections")
+"""Fields of each chapter, of one that derives something, and of one with files."""
 _MOST = Counts(
-    LENGTH_LIMIT // SEGMENT,
-    LENGTH_LIMIT // SEGMENT,
-    COPIES_LIMIT,
-    PIECES_LIMIT,
-    PIECES_LIMIT,
-    PIECES_LIMIT,
-    REGIONS_LIMIT,
-    CORRECTIONS_LIMIT,
+    segments=LENGTH_LIMIT // SEGMENT,
+    loud=LENGTH_LIMIT // SEGMENT,
+    copies=COPIES_LIMIT,
+    derived=DERIVED_LIMIT,
+    files=PIECES_LIMIT,
+    types_at=LENGTH_LIMIT,
+    types_length=DERIVED_LIMIT,
+    type_runs=RUNS_LIMIT,
+    name_runs=RUNS_LIMIT,
+    base_pieces=PIECES_LIMIT,
+    result_pieces=PIECES_LIMIT,
+    regions=REGIONS_LIMIT,
+    corrections=CORRECTIONS_LIMIT,
 )
 
 
@@ -175,9 +199,9 @@ def parse_chapter_header(number: int, data: bytes, segments: int) -> tuple[Chapt
     name = f"chapter {number}"
     head = _Head(name, data)
     rows = {field: head.number(field, getattr(_MOST, field)) for field in _ALWAYS}
-    if rows["files"]:
-        others = (field.name for field in fields(Counts) if field.name not in _ALWAYS)
-        rows |= {field: head.number(field, getattr(_MOST, field)) for field in others}
+    for there, others in (("derived", _TYPES), ("files", _TABLES)):
+        if rows[there]:
+            rows |= {field: head.number(field, getattr(_MOST, field)) for field in others}
     counts = Counts(**rows)
     if not 1 <= counts.segments <= segments:
         raise corrupt(name, "segments", f"found {counts.segments}, expected 1 to {segments}")
@@ -211,7 +235,7 @@ def encode_chapter(counts: Counts, packed: Mapping[str, bytes], segments: Sequen
     `counts.segments` and `counts.loud` are counted anew.
     """
     loud = sum(map(bool, segments))
-    names = _ALWAYS if not counts.files else [field.name for field in fields(Counts)]
+    names = (*_ALWAYS, *(_TYPES if counts.derived else ()), *(_TABLES if counts.files else ()))
     rows = {name: getattr(counts, name) for name in names} | {"segments": len(segments), "loud": loud}
     streams = [packed[name] for name in _chapter_streams(counts)]
     out = [leb128.encode([*rows.values(), *map(len, streams)]), *streams]
@@ -233,7 +257,13 @@ def encode_segment(words: int | None, check: bytes, packed: Sequence[bytes]) -> 
 
 
 def _chapter_streams(counts: Counts) -> tuple[str, ...]:
-    return ("copies", "pieces", "regions", "corrections") if counts.files else ("copies",)
+    types = ("types", "records", "names", "strings") if counts.derived else ()
+    return ("copies", *types, *(("pieces", "regions", "corrections") if counts.files else ()))
+
+
+def derived_at(base_length: int) -> int:
+    """Where the derived bytes lie, for copies."""
+    return -(-base_length // DERIVED_ALIGNMENT) * DERIVED_ALIGNMENT
 
 
 class _Head:

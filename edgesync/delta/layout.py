@@ -12,9 +12,11 @@ import numpy as np
 
 from edgesync.delta import elf
 from edgesync.delta.addresses import CODE, FILE_SHIFT, NONE, OFFSETS, POINTERS, RELATIVE, SYMBOLS, Regions, Space
+from edgesync.delta.contents import BLOCK
 from edgesync.delta.copies import Copies
 from edgesync.delta.elf import Program, Section
 from edgesync.delta.format import PIECES_LIMIT, REGIONS_LIMIT
+from edgesync.delta.kernel import kernels
 from edgesync.delta.varint import Ints
 
 _UNLOADED = 1 << 38
@@ -38,15 +40,24 @@ class Layout:
 
 def layout(base: bytes, result: bytes, copies: Copies) -> Layout:
     """Read both images. Without a program in both, the tables are empty."""
-    pairs = _pair(elf.programs(base), elf.programs(result), copies)
+    pairs = _pair(_programs(base), _programs(result), copies)
     olds, news = [old for old, _ in pairs], [new for _, new in pairs]
     return Layout(
         _space(olds, news, len(base)),
         _space(news, olds, len(result)),
         _regions(pairs),
         _regions([(new, new) for _, new in pairs]),
-        np.zeros(len(pairs), np.int64),
+        np.array([old.bias for old, _ in pairs], np.uint64).view(np.int64),
     )
+
+
+def _programs(image: bytes) -> list[Program]:
+    """ELF files and kernels in the order of the image; of two that overlap the first."""
+    found: list[Program] = []
+    for program in sorted([*elf.programs(image), *kernels(image)], key=lambda program: program.start):
+        if not found or found[-1].start + found[-1].length <= program.start:
+            found.append(program)
+    return found
 
 
 def _pair(olds: list[Program], news: list[Program], copies: Copies) -> list[tuple[Program, Program]]:
@@ -128,6 +139,14 @@ def _regions(pairs: list[tuple[Program, Program]]) -> Regions:
 
 def _contents(program: Program, other: Program, file: int) -> list[tuple[int, ...]]:
     """Start, end (in the file), kind and both anchors of all that is known about a program."""
+    if program.kinds is not None:
+        edges = [0, *(np.flatnonzero(np.diff(program.kinds)) + 1).tolist()]
+        ends = [*(edge * BLOCK for edge in edges[1:]), program.length]
+        return [
+            (edge * BLOCK, end, int(program.kinds[edge]), file, file)
+            for edge, end in zip(edges, ends, strict=True)
+            if program.kinds[edge] != NONE
+        ]
     if not program.sections:
         return [
             (load.offset, load.offset + load.size, CODE if load.executable else POINTERS, 0, 0)

@@ -18,11 +18,9 @@ from dataclasses import dataclass, replace
 from edgesync.delta import encoder, plan
 from edgesync.delta.apply import apply_delta
 from edgesync.delta.command import run
-from edgesync.delta.copies import Copies
 from edgesync.delta.crew import Crew, crew_for
 from edgesync.delta.disk import Meter, hash_of, size_of
 from edgesync.delta.format import LENGTH_LIMIT, Header
-from edgesync.delta.layout import Layout
 from edgesync.delta.pair import WHOLE, Pair, opened, pair_of
 from edgesync.delta.ranges import ranges
 from edgesync.delta.survey import PhaseProgress, survey
@@ -60,8 +58,8 @@ def make_delta(base_path: str, result_path: str, out_path: str, progress: PhaseP
     with contextlib.closing(crew_for(pair.result_length)) as crew:
         body = min(
             (
-                encoder.encode(crew, pair, copies, known, functools.partial(report, "encode"))
-                for copies, known in _alignments(crew, pair, report)
+                encoder.encode(crew, pair, alignment, functools.partial(report, "encode"))
+                for alignment in _alignments(crew, pair, report)
             ),
             key=len,
         )
@@ -92,10 +90,10 @@ def _header(info: DeltaInfo) -> Header:
     return Header(info.base_length, base, info.result_length, result)
 
 
-def _alignments(crew: Crew, pair: Pair, report: PhaseProgress) -> Iterator[tuple[Copies, Layout]]:
+def _alignments(crew: Crew, pair: Pair, report: PhaseProgress) -> Iterator[plan.Alignment]:
     """Those that are worth a try."""
     if max(pair.base_length, pair.result_length) > WHOLE:
-        yield survey(crew, pair, report)
+        yield plan.Alignment(*survey(crew, pair, report))
         return
     report("align", 0, pair.result_length)
     with pair.opened() as (base, result):

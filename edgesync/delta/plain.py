@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from edgesync.delta import leb128
-from edgesync.delta.format import NUMBER_LIMIT, SEGMENT, WORD, ChapterHeader, SegmentHeader
+from edgesync.delta.format import NUMBER_LIMIT, SEGMENT, WORD, ChapterHeader, SegmentHeader, derived_at
 from edgesync.delta.streams import corrupt
 from edgesync.wire.blob import short_hash
 
@@ -62,7 +62,11 @@ def rows(head: ChapterHeader, body: bytes, first: int, lengths: tuple[int, int])
     if count and (ends[-1] > end or min(length) < 1):
         raise part.corrupt("copies", f"end at byte {ends[-1]} of {end}, or are empty")
     if count and (min(base) < 0 or max(map(int.__add__, base, length)) > base_length):
-        raise part.corrupt("copies", f"reach outside the base of {base_length} bytes")
+        behind = derived_at(base_length)
+        for place, size in zip(base, length, strict=True):
+            inside = place + size <= (behind + head.counts.derived if place >= behind else base_length)
+            if place < 0 or not inside:
+                raise part.corrupt("copies", f"reach outside the base of {base_length} bytes and what is derived")
     return Rows(at, base, length)
 
 

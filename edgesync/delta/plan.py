@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from edgesync.delta import atlas
+from edgesync.delta import atlas, btf_order
 from edgesync.delta.addresses import NO_STEPS, Tables
 from edgesync.delta.align import align, realign
+from edgesync.delta.btf_order import Types
 from edgesync.delta.chapter import Chapter, moves_between
 from edgesync.delta.copies import Copies
 from edgesync.delta.corrections import correct
-from edgesync.delta.format import COPIES_LIMIT, PIECES_LIMIT, REGIONS_LIMIT, SEGMENT
+from edgesync.delta.format import COPIES_LIMIT, LENGTH_LIMIT, PIECES_LIMIT, REGIONS_LIMIT, SEGMENT, derived_at
 from edgesync.delta.layout import Layout, layout
 from edgesync.delta.pair import Pair
 
@@ -27,15 +29,26 @@ REALIGNMENTS = 2
 """Rounds of alignment on absolute references: each takes as long as the first alignment, and a third gains nothing."""
 
 
-def variants(base: bytes, result: bytes) -> Iterator[tuple[Copies, Layout]]:
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """Copies over whole images, the tables of both, and their type information if copies come from what it derives."""
+
+    copies: Copies
+    known: Layout
+    types: Types | None = None
+
+
+def variants(base: bytes, result: bytes, *, derive: bool = True) -> Iterator[Alignment]:
     """Alignments that are worth a try, each better for most images than the one before."""
-    copies = align(base, result)
+    found = btf_order.types(base, result) if derive else None
+    old, new = btf_order.without(found, base, result) if found else (base, result)
+    copies = align(old, new)
     known = layout(base, result, copies)
-    yield copies, known
+    yield Alignment(_with_types(base, copies, found), known, found)
     if len(known.bias):
         for _ in range(REALIGNMENTS):
-            copies = realign(base, result, copies, known)
-        yield copies, known
+            copies = realign(old, new, copies, known)
+        yield Alignment(_with_types(base, copies, found), known, found)
 
 
 def chapters(pair: Pair, copies: Copies, known: Layout) -> Iterator[tuple[Copies, Layout, range]]:
@@ -55,11 +68,26 @@ def chapters(pair: Pair, copies: Copies, known: Layout) -> Iterator[tuple[Copies
         first = end
 
 
-def tables(pair: Pair, copies: Copies, known: Layout) -> Chapter:
+def tables(pair: Pair, copies: Copies, known: Layout, types: Types | None) -> Chapter:
     """A chapter with all that a board must know. Raises StorageError."""
     moves = moves_between(copies, known.base, known.result, pair.base_length, pair.result_length)
     plain = Tables(known.base, known.result, moves, NO_STEPS, known.base_regions, known.bias)
-    return Chapter(copies, correct(pair, copies, plain, known))
+    stored = copies.within(pair.base_length)
+    how = types.how if types and len(stored.at) < len(copies.at) else None
+    return Chapter(copies, correct(pair, stored, plain, known), how)
+
+
+def _with_types(base: bytes, copies: Copies, found: Types | None) -> Copies:
+    """The copies with one that takes the type information from what is derived."""
+    if not found:
+        return copies
+    start, end = found.result_at, found.result_at + min(found.how.length, found.result_length)
+    before, behind = copies.window(0, start), copies.window(end, LENGTH_LIMIT)
+    return Copies(
+        np.concatenate((before.at, [start], behind.at + end)),
+        np.concatenate((before.base, [derived_at(len(base))], behind.base)),
+        np.concatenate((before.length, [end - start], behind.length)),
+    )
 
 
 def _end(known: Layout, first: int, end: int, length: int) -> tuple[int, Layout]:

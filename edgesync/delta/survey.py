@@ -71,9 +71,9 @@ def align_group(pair: Pair, group: Group) -> tuple[Copies, Layout]:
     """The best alignment of a group, in terms of the images."""
     with pair.opened() as (base_fd, result_fd):
         base, result = group.base.read(base_fd, pair.base), group.result.read(result_fd, pair.result)
-    *_, (copies, known) = plan.variants(base, result)
-    known = atlas.placed(known, group.base, group.result, (pair.base_length, pair.result_length))
-    return in_images(copies, group.base, group.result), known
+    *_, best = plan.variants(base, result, derive=False)
+    known = atlas.placed(best.known, group.base, group.result, (pair.base_length, pair.result_length))
+    return in_images(best.copies, group.base, group.result), known
 
 
 def _spans(length: int, files: Sequence[File]) -> Iterator[list[tuple[int, int]]]:

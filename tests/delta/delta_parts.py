@@ -42,6 +42,7 @@ from edgesync.delta.format import (
 )
 from edgesync.delta.layout import layout
 from edgesync.delta.pair import Pair, pair_of
+from edgesync.delta.plan import Alignment
 from edgesync.wire.blob import short_hash
 from edgesync.wire.ids import Digest, digest_of
 
@@ -80,9 +81,9 @@ def on_disk(base: bytes, result: bytes) -> Iterator[Pair]:
 def delta_of(base: bytes, result: bytes, copies: Copies | None = None) -> bytes:
     """A delta in memory, from bsdiff's alignment or from given copies."""
     copies = align(base, result) if copies is None else copies
-    known = layout(base, result, copies)
+    alignment = Alignment(copies, layout(base, result, copies))
     with on_disk(base, result) as pair:
-        body = encoder.encode(Crew(1), pair, copies, known, lambda *_: None)
+        body = encoder.encode(Crew(1), pair, alignment, lambda *_: None)
     return Header(len(base), short_hash(base).hex(), len(result), short_hash(result).hex()).encode() + body
 
 

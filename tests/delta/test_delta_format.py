@@ -18,7 +18,6 @@ HASHES = st.binary(min_size=16, max_size=16).map(bytes.hex)
 LENGTHS = st.integers(0, esd3.LENGTH_LIMIT)
 HEADERS = st.builds(esd3.Header, LENGTHS, HASHES, LENGTHS, HASHES)
 SAMPLE = esd3.Header(5, digest_of(b"a")[:32], 3 * esd3.SEGMENT + 1, digest_of(b"b")[:32])
-CHAPTER_STREAMS = ("copies", "pieces", "regions", "corrections")
 
 
 @given(HEADERS)
@@ -78,31 +77,25 @@ def test_no_segment_header_asks_for_more_than_a_few_megabytes(data, output, quie
     assert (head.words or 0) * 4 < header.output_length(head.number) + 4
 
 
-@given(st.binary(max_size=72) | st.lists(st.integers(0, 1 << 17), min_size=12, max_size=12).map(leb128.encode))
+@given(st.binary(max_size=72) | st.lists(st.integers(0, 1 << 17), min_size=21, max_size=21).map(leb128.encode))
 def test_no_chapter_header_asks_for_more_than_a_few_megabytes(data):
     try:
         head, size = esd3.parse_chapter_header(0, data, 5)
     except DeltaCorruptError:
         return
     assert size <= len(data)
-    assert head.part.body_length < 5 * esd3.SEGMENT
+    assert head.part.body_length < 24 * esd3.SEGMENT
     assert 0 <= head.counts.loud <= head.counts.segments <= 5
 
 
-FULL = esd3.Counts(
-    5,
-    5,
-    esd3.COPIES_LIMIT,
-    esd3.PIECES_LIMIT,
-    esd3.PIECES_LIMIT,
-    esd3.PIECES_LIMIT,
-    esd3.REGIONS_LIMIT,
-    esd3.CORRECTIONS_LIMIT,
-)
+FULL = dataclasses.replace(esd3._MOST, segments=5, loud=5)
+"""All tables of a chapter are full, and it has all that a chapter may have."""
 
 
-def chapter_header(counts, packed=(0, 0, 0, 0)):
-    return leb128.encode((*dataclasses.astuple(counts), *packed))
+def chapter_header(counts, **packed):
+    fields = (*esd3._ALWAYS, *(esd3._TYPES if counts.derived else ()), *(esd3._TABLES if counts.files else ()))
+    rows = [getattr(counts, field) for field in fields]
+    return leb128.encode((*rows, *(packed.get(name, 0) for name in esd3._chapter_streams(counts))))
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(esd3.Counts)])
@@ -118,11 +111,11 @@ def test_a_chapter_without_a_segment_is_refused():
         esd3.parse_chapter_header(0, chapter_header(dataclasses.replace(FULL, segments=0, loud=0)), 5)
 
 
-def test_a_chapter_without_files_has_no_tables_but_copies():
-    head, size = esd3.parse_chapter_header(0, leb128.encode((2, 1, 9, 0, 44)), 5)
+def test_a_chapter_without_files_and_types_has_no_tables_but_copies():
+    head, size = esd3.parse_chapter_header(0, leb128.encode((2, 1, 9, 0, 0, 44)), 5)
     assert head.counts == esd3.Counts(2, 1, 9)
     assert head.part.packed == {"copies": 44}
-    assert size == 5
+    assert size == 6
 
 
 @pytest.mark.parametrize("stream", range(3))
@@ -135,12 +128,10 @@ def test_a_stream_of_a_segment_longer_than_what_it_may_unpack_to_is_refused_befo
         esd3.parse_segment_header(0, data, SAMPLE, 0)
 
 
-@pytest.mark.parametrize("stream", range(4))
+@pytest.mark.parametrize("stream", esd3._chapter_streams(FULL))
 def test_a_stream_of_a_chapter_longer_than_what_it_may_unpack_to_is_refused_before_it_is_read(stream):
-    packed = [0, 0, 0, 0]
-    packed[stream] = 1 << 24
-    with pytest.raises(DeltaCorruptError, match=rf"{CHAPTER_STREAMS[stream]}: found 16777216, at most"):
-        esd3.parse_chapter_header(0, chapter_header(FULL, packed), 5)
+    with pytest.raises(DeltaCorruptError, match=rf"{stream}: found 16777216, at most"):
+        esd3.parse_chapter_header(0, chapter_header(FULL, **{stream: 1 << 24}), 5)
 
 
 def test_an_error_in_a_segment_names_the_segment_and_the_field():

@@ -1,0 +1,171 @@
+"""Type information: a kernel's types in another order are derived from those before, and no order is believed."""
+
+import random
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+from delta_parts import Bench, delta_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgesync.delta import btf, btf_order, make
+from edgesync.delta.format import DERIVED_LIMIT
+
+SIMPLE = (btf.POINTER, btf.TYPEDEF, btf.CONST, btf.FUNCTION, btf.FORWARD, btf.FLOAT, btf.TYPE_TAG)
+NOTHING = np.zeros(0, np.int64)
+NO_ORDER = btf.Order(NOTHING, NOTHING, NOTHING)
+
+
+def section(types, names):
+    """A section with `types` (name, kind, members, words, in which a string is a name's and a tuple a type's), whose
+    order is theirs, and with the names in the order of `names`.
+    """
+    number = {id(entry): index for index, entry in enumerate(types, 1)}
+    at, text = {}, b""
+    for name in names:
+        at[name] = len(text)
+        text += name.encode() + b"\0"
+    words = []
+    for name, kind, members, rest in types:
+        words += [at[name], kind << 24 | members]
+        words += [at[w] if isinstance(w, str) else w if isinstance(w, int) else number[id(w)] for w in rest]
+    body = struct.pack(f"<{len(words)}I", *words)
+    return btf.HEADER.pack(btf.MAGIC, 1, 0, btf.HEADER.size, 0, len(body), len(body), len(text)) + body + text
+
+
+def kernel_types(seed, count):
+    """Types of every kind, each of which refers to some before it."""
+    chance = random.Random(seed)
+    types = [["int", btf.INT, 0, [4, 0x20]]]
+    for index in range(count):
+        name, other = f"{chance.choice('abc')}_{index}", lambda: chance.choice(types)
+        kind = chance.choice((*SIMPLE, btf.STRUCT, btf.ENUM, btf.PROTOTYPE, btf.ARRAY, btf.ENUM64, btf.DATA_SECTION))
+        members = chance.randrange(1, 5) if kind in btf._EACH else 0
+        if kind in SIMPLE:
+            rest = [other() if kind in btf._REFERS else 8]
+        elif kind == btf.ARRAY:
+            rest = [0, other(), types[0], chance.randrange(99)]
+        elif kind == btf.PROTOTYPE:
+            rest = [other()] + [word for m in range(members) for word in (f"arg{m}", other())]
+        elif kind == btf.DATA_SECTION:
+            rest = [8] + [word for m in range(members) for word in (other(), 8 * m, 8)]
+        elif kind == btf.STRUCT:
+            rest = [32] + [word for m in range(members) for word in (f"field{m}_{index % 9}", other(), 64 * m)]
+        else:
+            rest = [4] + [word for m in range(members) for word in (f"V{index}_{m}", m, 0)[: btf._EACH[kind]]]
+        types.append([name, kind, members, rest])
+    return types
+
+
+def names_of(types):
+    found = dict.fromkeys(["", *(name for name, *_ in types)])
+    return list(found | dict.fromkeys(word for *_, rest in types for word in rest if isinstance(word, str)))
+
+
+def kernels(seed, count=600):
+    """Two sections: of the second the types and names have another order, and some are new."""
+    chance = random.Random(seed)
+    types = kernel_types(seed, count)
+    old = section(types, names_of(types))
+    mixed = [types[0], *types[300:], *types[1:300]]
+    for index in range(5):
+        mixed.insert(chance.randrange(len(mixed)), [f"new{index}", btf.STRUCT, 1, [8, "field0_0", types[index], 0]])
+    names = names_of(mixed)
+    rest = names[1:]
+    chance.shuffle(rest)
+    return old, section(mixed, ["", *rest])
+
+
+def how(**changed):
+    known = {"base_at": 0, "base_length": 0, "length": DERIVED_LIMIT, "types": NO_ORDER, "records": b""}
+    return btf.Derivation(**(known | {"names": NO_ORDER, "strings": b""} | changed))
+
+
+def order(*rows):
+    return btf.Order(*np.array(rows, np.int64).reshape(-1, 3).T)
+
+
+@given(st.integers(0, 1 << 20))
+def test_types_in_another_order_are_derived_to_the_last_byte(seed):
+    old, new = kernels(seed)
+    found = btf_order.types(b"code" + old, new + b"code")
+    assert found is not None
+    assert (found.how.base_at, found.result_at) == (4, 0)
+    assert found.data == new
+    assert len(found.how.records) < 0.05 * len(new)
+
+
+def test_types_that_did_not_change_are_one_run():
+    old, _ = kernels(1)
+    found = btf_order.types(old, old)
+    assert found.data == old
+    assert [len(found.how.types.first), len(found.how.names.first)] == [1, 1]
+    assert found.how.records == found.how.strings == b""
+
+
+def test_a_delta_derives_them_and_is_smaller_for_it(tmp_path):
+    old, new = kernels(7, 3000)
+    chance = random.Random(8)
+    base = chance.randbytes(5003) + old + chance.randbytes(3000)
+    result = base[:5003] + b"!" + new + base[5003 + len(old) :]
+    for name, data in (("base", base), ("result", result)):
+        (tmp_path / name).write_bytes(data)
+    info = make.make_delta(str(tmp_path / "base"), str(tmp_path / "result"), str(tmp_path / "out"))
+    delta = (tmp_path / "out").read_bytes()
+    assert Bench(tmp_path, base, result, delta).apply() == result
+    assert info.length < 0.5 * len(delta_of(base, result))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"types": order((0, 0, 1))},
+        {"types": order((0, 600, 3))},
+        {"names": order((0, -1, 1))},
+        {"names": order((0, 1, 1 << 40))},
+        {"names": order((1, 0, 1))},
+        {"strings": b"x\0"},
+        {"types": order((1, 1, 1)), "records": b"12345"},
+        {"types": order((1, 1, 1)), "records": bytes(12)},
+        {"records": struct.pack("<3I", 0, btf.CONST << 24, 0)},
+        {"length": 23},
+    ],
+)
+def test_an_order_that_does_not_fit_is_refused(changed):
+    old, _ = kernels(1)
+    with pytest.raises(btf.BtfError):
+        btf.derive(btf.read(bytearray(old)), how(**changed))
+
+
+def test_an_order_that_says_the_same_for_ever_ends_at_the_limit():
+    old, _ = kernels(1)
+    for changed in ({"types": order(*[(0, 1, 601)] * 60_000)}, {"names": order(*[(0, 0, 500)] * 60_000)}):
+        tracemalloc.start()
+        try:
+            with pytest.raises(btf.BtfError, match="derives more than 100000 bytes"):
+                btf.derive(btf.read(bytearray(old)), how(length=100_000, **changed))
+            assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_more_names_than_memory_has_room_for_are_refused():
+    text = bytes(btf.STRINGS_LIMIT + 1)
+    with pytest.raises(btf.BtfError, match="names"):
+        btf.read(bytearray(btf.HEADER.pack(btf.MAGIC, 1, 0, btf.HEADER.size, 0, 0, 0, len(text)) + text))
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: kernels(1)[0][:400] + tail), st.data())
+def test_any_bytes_are_a_section_or_refused(data, draws):
+    broken = bytearray(data)
+    if broken:
+        broken[draws.draw(st.integers(0, len(broken) - 1))] ^= draws.draw(st.integers(0, 255))
+    try:
+        old = btf.read(broken)
+    except btf.BtfError:
+        return
+    types = order((0, 1, len(old.start) - 1)) if len(old.start) > 1 else NO_ORDER
+    names = order((0, 0, len(old.names) - 1)) if len(old.names) > 1 else NO_ORDER
+    assert len(btf.derive(old, how(types=types, names=names))) <= len(data) + btf.HEADER.size
