@@ -123,6 +123,12 @@ class Gate:
             self.settled(deed.what)
         return None, None
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing is left of the month's budget, not even for reports."""
+        month = self._ledger.month.at(self.now())
+        return self.manners.budget > 0 and budget.left(self.manners.budget, month, firmware=False) == 0
+
     def spent(self, what: What, size: int, *, begun: bool = False) -> EdgesyncError | None:
         """Whether the budget is too small for `size` bytes more of a blob."""
         month = self._ledger.month.at(self.now())

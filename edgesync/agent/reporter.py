@@ -57,6 +57,11 @@ class Reporter:
             self._progress = (now, done)
             self.request()
 
+    @property
+    def quiet(self) -> bool:
+        """Everything is reported and acknowledged."""
+        return self._quiet.is_set()
+
     def link_up(self) -> None:
         self._connected.set()
 

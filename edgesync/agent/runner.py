@@ -22,6 +22,7 @@ from edgesync.agent.events import Event
 from edgesync.agent.gate import Deed, Gate, Obstacle
 from edgesync.agent.journal import Journal
 from edgesync.agent.ledger import Ledger
+from edgesync.agent.presence import Presence
 from edgesync.agent.reporter import Reporter
 from edgesync.agent.staging import Staging
 from edgesync.boards.backend import BootBackend
@@ -34,7 +35,6 @@ from edgesync.wire import codec, topics
 from edgesync.wire.errors import (
     ClockJumpedError,
     EdgesyncError,
-    LinkError,
     MessageTooLargeError,
     ProbeFailedError,
     StaleMessageError,
@@ -105,20 +105,34 @@ class AgentService:
         )
         self._applier = Applier(backend, staging, self._emit)
         self._reporter = Reporter(self._link, config.report_key, self._compose, self._reported)
+        self._presence = Presence(
+            self._link,
+            topics.up(self._fleet, config.device),
+            gate=self._gate,
+            reporter=self._reporter,
+            clock=self._clock,
+        )
+        if self._journal.state.desired:
+            self._gate.follow(self._journal.state.desired.manners)
         self._offered: bytes | None = None  # the newest desired that is not checked yet
         self._offer = asyncio.Event()
+        self._checking = False
         self._accepted = Digest("")  # of the message that was checked last
         self._plain = is_plain()
 
     async def run(self) -> None:
         """Boot, then serve. Raises StorageError if the slot or the journal cannot be read or written."""
         await self._boot()
-        self._link.start()
+        self._presence.start()
         services = (self._listen(), self._check_offers(), self._reporter.run(), self._watch(), self._decide())
         try:
             await asyncio.gather(*(self._spawn(service) for service in services))
         finally:
             await self._stop()
+
+    def check_in(self) -> None:
+        """Connect now, where the board is away until its next check-in."""
+        self._presence.wake()
 
     # --- deciding -----------------------------------------------------------------------------------------------
 
@@ -275,7 +289,7 @@ class AgentService:
                 case Up():
                     log.info("connected to %s:%d", self._config.host, self._config.port)
                     self._reporter.link_up()
-                    self._spawn(self._say_up())
+                    self._presence.up()
                     self._asking = self._spawn(self._ask(report_first=dropped))
                 case Down(reason, error):
                     log.info("not connected: %s", reason)
@@ -286,6 +300,7 @@ class AgentService:
                         self._refuse(error)
                     self._downloader.link_down()
                     self._reporter.link_down()
+                    self._presence.down()
                 case Message(topic, payload):
                     self._received(topic, payload)
 
@@ -294,6 +309,7 @@ class AgentService:
         if report_first:
             await self._reporter.settled(GOODBYE)
         self._link.subscribe(topics.desired(self._fleet, self._config.device), qos=1)
+        self._presence.asked()
         self._downloader.link_up()
 
     def _received(self, name: str, payload: bytes) -> None:
@@ -306,6 +322,7 @@ class AgentService:
             self._downloader.received(topic, payload)
         elif topic.kind == "desired" and topic.device == self._config.device:
             self._ledger.add(metadata=len(payload))
+            self._presence.heard()
             if not payload:
                 self._offered, self._accepted = None, Digest("")
                 self._emit(events.Cleared())
@@ -329,6 +346,7 @@ class AgentService:
             if packed is None or digest_of(packed) == self._accepted:
                 continue
             desired = self._journal.state.desired
+            self._checking = True
             try:
                 wanted = await trust.verify(
                     packed,
@@ -339,6 +357,7 @@ class AgentService:
                 )
             except EdgesyncError as error:
                 self._refuse(error)
+                self._checking = False
                 await asyncio.sleep(wait)
                 wait = min(FORGED_LIMIT, 2 * wait)
                 if error.heals and self._offered is None:  # the worker's fault, not the message's
@@ -351,12 +370,7 @@ class AgentService:
                     self._refuse(StaleMessageError(f"desired version {wanted.version} came with two contents"))
                 else:
                     self._emit(events.Wanted(wanted))
-
-    async def _say_up(self) -> None:
-        try:
-            await self._link.deliver(topics.up(self._fleet, self._config.device), b"1")
-        except LinkError:
-            pass  # the next connection says it again
+                self._checking = False
 
     # --- telling ------------------------------------------------------------------------------------------------
 
@@ -396,6 +410,7 @@ class AgentService:
         )
 
     def _reported(self, size: int) -> None:
+        self._presence.reported()
         self._ledger.add(reported=size)
         self._ledger.save()
 
@@ -406,6 +421,7 @@ class AgentService:
             await asyncio.sleep(1.0)
             now = self._clock.monotonic()
             self._ledger.look(self._link.carried, self._time.now())
+            self._attend()
             if self._journal.state.phase is Phase.FETCHING:
                 self._reporter.progress(self._downloader.done, self._downloader.total, now)
             if now - checked >= CLOCK_EVERY:
@@ -414,6 +430,15 @@ class AgentService:
                 jump = self._time.take_jump()
                 if jump >= CLOCK_JUMP:
                     self._refuse(ClockJumpedError(f"back by {jump} s; trusted time stays at {trusted}"))
+
+    def _attend(self) -> None:
+        state = self._journal.state
+        pending = self._checking or self._offer.is_set() or not self._events.empty() or not self._reporter.quiet
+        self._presence.look(
+            busy=pending or state.phase in (Phase.FETCHING, Phase.APPLYING),
+            starving=bool(state.missing),
+            bound=state.phase in (Phase.ACTIVATING, Phase.CONFIRMING),
+        )
 
     # --- ending -------------------------------------------------------------------------------------------------
 

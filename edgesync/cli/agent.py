@@ -10,7 +10,7 @@ example:
   edgesync agent --config /etc/edgesync/agent.toml
 
 The log goes to standard error, a line an event. SIGTERM and Ctrl-C stop it at any moment: what is fetched and verified
-is on the disk, and the next start goes on from there.
+is on the disk, and the next start goes on from there. SIGUSR1 makes a board that checks in at times do so now.
 """
 
 
@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(signal.SIGUSR1, service.check_in)
         try:
             await task
         except asyncio.CancelledError:

@@ -112,6 +112,10 @@ class MqttLink:
         self._arrived = asyncio.Event()
         self._room = threading.Semaphore(options.inbox)
         self._stopping = threading.Event()
+        self._awake = threading.Event()
+        self._awake.set()
+        self.announced = True
+        """Whether the last will is left with the broker at the next connection."""
         self._client: paho.Client | None = None
         self._acks: dict[int, asyncio.Future[None]] = {}
         self._asked: set[int] = set()
@@ -177,9 +181,19 @@ class MqttLink:
         """What all connections have carried, attempts that failed included."""
         return self._closed + tcp.carried(self._client.socket() if self._client else None)
 
+    def rest(self) -> None:
+        """Say goodbye (no last will), and connect no more until `go_on`."""
+        self._awake.clear()
+        if self._client:
+            self._client.disconnect()
+
+    def go_on(self) -> None:
+        self._awake.set()
+
     async def stop(self, limit: float = 5.0) -> None:
         """Say goodbye (no last will) and end the thread, within `limit` seconds."""
         self._stopping.set()
+        self._awake.set()
         if self._client:
             self._client.disconnect()
         if self._thread:
@@ -190,6 +204,10 @@ class MqttLink:
     def _run(self) -> None:
         attempt = 0
         while not self._stopping.is_set():
+            if not self._awake.is_set():
+                attempt = 0
+                self._awake.wait()
+                continue
             client = self._new_client()
             try:
                 client.connect(self._options.host, self._options.port, self._options.keepalive)
@@ -219,7 +237,7 @@ class MqttLink:
         client.max_queued_messages_set(INFLIGHT)
         if self._context:
             client.tls_set_context(self._context)
-        if options.will:
+        if options.will and self.announced:
             client.will_set(options.will.topic, options.will.payload, qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_message = self._on_message

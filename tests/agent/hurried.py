@@ -28,7 +28,7 @@ def board(root: Path, config: str) -> int:
 
 
 def agent(config: str) -> int:
-    from edgesync.agent import downloader, fetch, gate, machine, pauses, runner
+    from edgesync.agent import attendance, downloader, fetch, gate, machine, pauses, runner
     from edgesync.boards import profile
     from edgesync.cli.main import main
 
@@ -38,6 +38,8 @@ def agent(config: str) -> int:
         (machine, "RETRY_FIRST", 1.0),
         (downloader, "HTTP_FIRST", 1.0),
         (downloader, "TICK", 0.2),
+        (attendance, "LINGER", 1.0),
+        (attendance, "CALM", 1.0),
         (gate, "AGAIN", 1.0),
         (gate, "LOOK", 0.2),
         (runner, "GOODBYE", 2.0),

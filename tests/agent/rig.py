@@ -289,6 +289,22 @@ class Rig:
     async def want(self, desired: Desired) -> None:
         await self.link.deliver(topics.desired(FLEET, DEVICE), self.signed(desired))
 
+    async def retained(self, topic: str) -> bytes | None:
+        """What the broker retains there."""
+        reader = MqttLink(LinkOptions("127.0.0.1", self.broker.port, "reader"))
+        reader.start()
+        try:
+            while True:
+                match await asyncio.wait_for(reader.next(), 5):
+                    case Up():
+                        reader.subscribe(topic)
+                    case Message(_, payload):
+                        return payload
+        except asyncio.TimeoutError:
+            return None
+        finally:
+            await reader.stop()
+
     async def _read(self) -> None:
         while True:
             match await self.link.next():

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rig import Rig, behind, changed, firmware, link
+from rig import DEVICE, FLEET, Rig, behind, changed, firmware, link
 
+from edgesync.wire import topics
 from edgesync.wire.messages import Manners, Phase, Reported
 
 pytestmark = pytest.mark.broker
@@ -97,3 +101,108 @@ def test_a_slow_pace_brings_every_byte_once_and_no_silence_is_seen_in_it(tmp_pat
         assert "no answer" not in rig.log()
 
     play(tmp_path, scenario)
+
+
+# --- check-in -------------------------------------------------------------------------------------------------------
+
+AWAY = Manners(check_in=3600)
+
+
+async def left(rig: Rig, since: int = 0) -> int:
+    """Until the board has left behind the first `since` characters of its log; how long that log is then."""
+    await rig.logged("leaving for", since=since)
+    at = since + rig.log()[since:].index("leaving for")
+    await rig.logged("not connected", since=at)
+    return len(rig.log())
+
+
+def wake(rig: Rig) -> None:
+    os.kill(rig.agent_pid(), signal.SIGUSR1)
+
+
+def test_a_board_that_checks_in_leaves_says_so_once_and_does_a_whole_update_when_it_is_woken(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        await rig.begin(OLD)
+        await rig.want(rig.desired(OLD, None, manners=AWAY))
+        gone = await left(rig)
+        assert await rig.retained(topics.up(FLEET, DEVICE)) == b"0"
+        since = len(rig.reports)
+        source = rig.delta(OLD, NEW)
+        await rig.publish(source.blob)
+        await rig.want(rig.desired(NEW, source, manners=AWAY))
+        await asyncio.sleep(1.5)
+        assert "connected to" not in rig.log()[gone:], "nothing brings it but time and a wish"
+        wake(rig)
+        last = await rig.confirmed(NEW, since=since)
+        assert (last.slot, last.traffic.blob) == ("b", source.length)
+        await left(rig, gone)
+        assert await rig.retained(topics.up(FLEET, DEVICE)) == b"0"
+
+    play(tmp_path, scenario)
+
+
+def test_a_check_in_without_news_brings_no_report_and_comes_again_by_itself(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        await rig.begin(OLD)
+        await rig.want(rig.desired(OLD, None, manners=Manners(check_in=2)))
+        gone = await left(rig)
+        said = len(rig.reports)
+        for _ in range(3):
+            gone = await left(rig, gone)
+        assert len(rig.reports) == said
+
+    play(tmp_path, scenario)
+
+
+def test_an_away_board_that_loses_its_power_comes_at_once_and_says_so(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        first = await rig.begin(OLD)
+        await rig.want(rig.desired(OLD, None, manners=AWAY))
+        gone = await left(rig)
+        since = len(rig.reports)
+        rig.power_cut()
+        again = await rig.confirmed(OLD, since=since)
+        assert again.boot_id != first.boot_id
+        await left(rig, gone)
+
+    play(tmp_path, scenario)
+
+
+def test_a_board_that_shall_stay_connected_again_leaves_its_last_will_with_the_broker(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        await rig.begin(OLD)
+        await rig.want(rig.desired(OLD, None, manners=AWAY))
+        gone = await left(rig)
+        await rig.want(rig.desired(OLD, None))
+        wake(rig)
+        await rig.logged("connected to", since=gone)
+        for word, act in ((b"1", lambda: None), (b"0", rig.kill_agent), (b"1", lambda: None)):
+            act()
+            await until_retained(rig, word)
+        assert "leaving" not in rig.log()[gone:]
+
+    play(tmp_path, scenario)
+
+
+def test_a_board_whose_month_is_spent_says_so_leaves_and_is_not_lost_to_its_fleet(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        await rig.begin(OLD)
+        await rig.want(rig.desired(OLD, None, manners=Manners(budget=1000)))
+        gone = await left(rig)
+        assert "is spent" in rig.log()
+        assert rig.reports[-1].month > 1000
+        source = rig.delta(OLD, NEW)
+        await rig.publish(source.blob)
+        await rig.want(rig.desired(NEW, source, manners=Manners(budget=10 * source.length)))
+        wake(rig)
+        await rig.confirmed(NEW)
+        assert "leaving" not in rig.log()[gone:]
+
+    play(tmp_path, scenario)
+
+
+async def until_retained(rig: Rig, word: bytes, limit: float = 20.0) -> None:
+    end = time.monotonic() + limit
+    while await rig.retained(topics.up(FLEET, DEVICE)) != word:
+        assert time.monotonic() < end, f"never {word!r}\n{rig.log()[-4000:]}"
+        await asyncio.sleep(0.2)

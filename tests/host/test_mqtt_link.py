@@ -29,7 +29,7 @@ from mqtt_parts import (
 from paho.mqtt import client as paho
 
 from edgesync.host import mqtt, tcp
-from edgesync.host.mqtt import Down, Message, MqttLink, Up
+from edgesync.host.mqtt import Down, Message, MqttLink, Up, Will
 from edgesync.sim.broker import MosquittoBroker, free_port
 from edgesync.wire.errors import LinkError
 
@@ -319,5 +319,46 @@ def test_the_broker_tells_of_a_client_that_was_killed_and_not_of_one_that_said_g
             while told[-1:] != [b"end"]:
                 told.append((await event(watcher, Message)).payload)
             assert [last[0], *told] == [*last, b"end"]
+
+    play(scenario)
+
+
+@pytest.mark.broker
+def test_a_link_that_rests_says_goodbye_stays_away_and_comes_back_with_the_will_that_is_wanted_then(
+    broker: MosquittoBroker,
+) -> None:
+    async def scenario() -> None:
+        will = Will("rest/up", b"0")
+        async with linked(options(broker.port, "watcher")) as watcher:
+            await event(watcher, Up)
+            watcher.subscribe("rest/up")
+            async with proxy_to(broker.port) as proxy, linked(options(proxy.port, "rests", will=will)) as link:
+                for announced in (True, False):
+                    await event(link, Up)
+                    carried = link.carried.total
+                    link.rest()
+                    await event(link, Down)
+                    await asyncio.sleep(0.3)
+                    assert link.carried.total <= carried + 400, "it does not even try"
+                    assert not watcher._events, "a goodbye is not the last will"
+                    link.announced = announced
+                    link.go_on()
+                    await event(link, Up)
+                    proxy.reset_all()
+                    if announced:
+                        assert (await event(watcher, Message)).payload == b"0"
+                    await event(link, Down)
+                await asyncio.sleep(0.3)
+                assert not watcher._events
+
+    play(scenario)
+
+
+def test_a_link_that_rests_can_be_stopped() -> None:
+    async def scenario() -> None:
+        async with linked(options(free_port())) as link:
+            await event(link, Down)
+            link.rest()
+            await asyncio.sleep(0.1)
 
     play(scenario)
