@@ -29,6 +29,7 @@ _TABLES: Mapping[str, Mapping[str, type]] = {
     "trust": {"root": str, "key": str},
     "board": {"root": str},
     "inhibit": {"files": list, "commands": list, "fetch": bool},
+    "config": {"root": str, "socket": str},
 }
 _OPTIONAL = {
     "profiles",
@@ -40,6 +41,9 @@ _OPTIONAL = {
     "inhibit.files",
     "inhibit.commands",
     "inhibit.fetch",
+    "config",
+    "config.root",
+    "config.socket",
 }
 _KINDS: Mapping[type, str] = {str: "text", int: "a whole number", bool: "true or false", list: "an array of text"}
 _LIST_LIMIT = 16
@@ -62,7 +66,8 @@ class AgentConfig:
     """What one board's agent needs to know.
 
     `state` is the directory that outlives the slots; `board_root` what the boot backend works on; `profiles` a
-    directory of board types beside those of the package, "" for none. `tls` is None only for a broker on a test bench:
+    directory of board types beside those of the package, "" for none. The config from git lies below `config_root`;
+    `config_socket` is where applications ask for it, "" for nowhere. `tls` is None only for a broker on a test bench:
     the broker then cannot tell who is who.
     """
 
@@ -76,6 +81,8 @@ class AgentConfig:
     trust_root: str
     report_key: str
     board_root: str
+    config_root: str
+    config_socket: str = ""
     profiles: str = ""
     inhibit: Inhibit = field(default_factory=Inhibit)
 
@@ -98,7 +105,7 @@ def load(path: str) -> AgentConfig:
         device = parse_device(top["device"])
     except MalformedMessageError as error:
         raise ConfigError(f"{path}: key device: {error}") from error
-    broker, inhibit = top["broker"], top.get("inhibit", {})
+    broker, inhibit, config = top["broker"], top.get("inhibit", {}), top.get("config", {})
     given = [name for name in ("ca", "cert", "key") if name in broker]
     if len(given) not in (0, 3):
         raise ConfigError(f"{path}: table broker: found only {', '.join(given)}, expected ca, cert and key or none")
@@ -113,6 +120,8 @@ def load(path: str) -> AgentConfig:
         trust_root=beside(top["trust"]["root"]),
         report_key=beside(top["trust"]["key"]),
         board_root=beside(top["board"]["root"]),
+        config_root=beside(config.get("root", os.path.join(top["state"], "config"))),
+        config_socket=beside(config["socket"]) if "socket" in config else "",
         profiles=beside(top["profiles"]) if "profiles" in top else "",
         inhibit=Inhibit(
             tuple(beside(name) for name in inhibit.get("files", ())),

@@ -36,7 +36,7 @@ HTTP_FIRST, HTTP_LIMIT = 30.0, 3600.0
 
 log = logging.getLogger("edgesync.fetch")
 
-Emit = Callable[[events.Event], None]
+Emit = Callable[[events.FetchEvent], None]
 
 
 class Downloader:

@@ -58,7 +58,9 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Tell the server; the newest state wins."""
+    """Tell the server within so many seconds; the newest state wins, and one message tells all that is true by then."""
+
+    within: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

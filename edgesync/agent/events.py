@@ -119,6 +119,8 @@ class Woken:
     """The time asked for with `WakeAfter` has come."""
 
 
+FetchEvent = Fetched | FetchFailed | FetchStarved | FetchFlows | PutOff | LetThrough | Noticed
+"""What a fetch says, of firmware as of config."""
 Event = (
     Booted
     | Wanted

@@ -1,7 +1,5 @@
-"""What a board remembers over any crash: one file, replaced as a whole.
-
-`format` is the file's version. A journal that cannot be read is put aside and never overwritten: the board starts anew
-from the evidence in its slots, and says so.
+"""What a board remembers of its firmware over any crash: a record that starts anew from the evidence in the slots where
+it cannot be read.
 """
 
 from __future__ import annotations
@@ -12,15 +10,13 @@ from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from edgesync.agent.machine import State
-from edgesync.host.files import read_limited, storage_errors, write_atomic
-from edgesync.wire import codec, fields
-from edgesync.wire.errors import EdgesyncError, MalformedMessageError, StorageError, UnknownFormatError
+from edgesync.agent.record import Record
+from edgesync.wire import fields
+from edgesync.wire.errors import EdgesyncError, MalformedMessageError
 from edgesync.wire.ids import parse_blob, parse_digest
 from edgesync.wire.messages import Desired, ErrorReport, Phase, Target
 
 FORMAT = 1
-FILE_LIMIT = 64 * 1024
-"""Bytes; a journal is a few KiB."""
 
 
 class Journal:
@@ -31,39 +27,24 @@ class Journal:
     """
 
     def __init__(self, directory: str) -> None:
-        self._path = os.path.join(directory, "journal.json")
+        self._record = Record(os.path.join(directory, "journal.json"), FORMAT)
         self.state = State()
         self.counter = 0
         self.time = 0
-        self.damage: EdgesyncError | None = None
-        with storage_errors(directory):
-            os.makedirs(directory, exist_ok=True)
-        if os.path.exists(self._path):
-            self._load()
+        self._record.load(self._take)
+
+    @property
+    def damage(self) -> EdgesyncError | None:
+        return self._record.damage
 
     def save(self) -> None:
         """Raises DiskFullError or StorageError; the old journal then stays."""
-        value = {
-            "format": FORMAT,
-            "counter": self.counter,
-            "time": self.time,
-            "state": state_to_dict(self.state),
-        }
-        write_atomic(self._path, codec.canonical(value), 0o600)
+        self._record.save({"counter": self.counter, "time": self.time, "state": state_to_dict(self.state)})
 
-    def _load(self) -> None:
-        try:
-            value = codec.parse_object(read_limited(self._path, FILE_LIMIT))
-            if value.get("format") != FORMAT:
-                raise UnknownFormatError(f"{self._path}: format {value.get('format')!r}, expected {FORMAT}")
-            self.counter = fields.integer(value, "counter")
-            self.time = fields.integer(value, "time")
-            self.state = state_from_dict(fields.mapping(value, "state"))
-        except EdgesyncError as error:
-            aside = f"{self._path}.unreadable"
-            with storage_errors(self._path):
-                os.replace(self._path, aside)
-            self.damage = StorageError(f"journal put aside as {aside}: {error}")
+    def _take(self, value: Mapping[str, Any]) -> None:
+        counter, time = fields.integer(value, "counter"), fields.integer(value, "time")
+        self.state = state_from_dict(fields.mapping(value, "state"))
+        self.counter, self.time = counter, time
 
 
 def state_to_dict(state: State) -> dict[str, Any]:

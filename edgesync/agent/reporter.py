@@ -42,11 +42,19 @@ class Reporter:
         self._quiet.set()
         self._connected = asyncio.Event()
         self._progress = (0.0, 0)
+        self._later: asyncio.TimerHandle | None = None
 
-    def request(self) -> None:
-        """The state has changed: report it soon."""
+    def request(self, within: float = 0.0) -> None:
+        """The state has changed: report it within so many seconds. One report tells all that is true by then."""
         self._quiet.clear()
-        self._due.set()
+        loop = asyncio.get_running_loop()
+        if self._later and (not within or self._later.when() > loop.time() + within):
+            self._later.cancel()
+            self._later = None
+        if not within:
+            self._due.set()
+        elif self._later is None and not self._due.is_set():
+            self._later = loop.call_later(within, self.request)
 
     def progress(self, done: int, total: int, now: float) -> None:
         """Bytes of the blob so far; becomes a report when it is time for one."""
@@ -70,6 +78,8 @@ class Reporter:
 
     async def settled(self, limit: float) -> bool:
         """Wait until everything is reported and acknowledged, at most `limit` seconds; whether it was."""
+        if self._later:
+            self.request()
         try:
             await asyncio.wait_for(self._quiet.wait(), limit)
         except asyncio.TimeoutError:  # the builtin TimeoutError only from Python 3.11 on
@@ -82,6 +92,9 @@ class Reporter:
             await self._due.wait()
             await self._connected.wait()
             self._due.clear()
+            if self._later:  # it was asked for while the last one was on its way: this one tells that as well
+                self._later.cancel()
+                self._later = None
             try:
                 reported = self._compose()
                 message = await request.sign(reported, key_path=self._key_path)
@@ -96,6 +109,6 @@ class Reporter:
             else:
                 self._sent(len(message))
                 log.info("reported phase=%s counter=%d bytes=%d", reported.phase.value, reported.counter, len(message))
-                if not self._due.is_set():
+                if not self._due.is_set() and not self._later:
                     self._quiet.set()
             await asyncio.sleep(APART)

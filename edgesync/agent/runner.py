@@ -7,16 +7,15 @@ process (verify, sign, apply) or in a thread (hashing a slot).
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import os
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import edgesync
-from edgesync.agent import effects, events, machine
+from edgesync.agent import effects, events, machine, record, slots
 from edgesync.agent.applier import Applier
 from edgesync.agent.config import AgentConfig
+from edgesync.agent.configurator import Configurator
 from edgesync.agent.downloader import Downloader
 from edgesync.agent.events import Event
 from edgesync.agent.gate import Deed, Gate, Obstacle
@@ -25,10 +24,11 @@ from edgesync.agent.ledger import Ledger
 from edgesync.agent.presence import Presence
 from edgesync.agent.reporter import Reporter
 from edgesync.agent.staging import Staging
+from edgesync.agent.tree.events import Confirmed
 from edgesync.boards.backend import BootBackend
+from edgesync.boards.profile import BoardProfile
 from edgesync.delta.request import is_plain
 from edgesync.host.clock import SystemClock, TrustedTime
-from edgesync.host.files import storage_errors
 from edgesync.host.mqtt import Down, LinkOptions, Message, MqttLink, Up, Will
 from edgesync.trust import request as trust
 from edgesync.wire import codec, topics
@@ -51,10 +51,6 @@ CLOCK_JUMP = 60
 CLOCK_EVERY = 10.0
 FORGED_WAIT, FORGED_LIMIT = 1.0, 300.0
 """Seconds between the checks of messages while they are refused: a flood costs one worker in five minutes."""
-SAVE_TRIES, SAVE_WAIT = 360, 10.0
-"""Tries to save what must not be lost, and seconds between them: an hour for a full disk, then the service manager's
-turn."""
-_CHUNK = 128 * 1024
 
 log = logging.getLogger("edgesync.agent")
 
@@ -63,13 +59,9 @@ class AgentService:
     """One board's agent. `run` until cancelled."""
 
     def __init__(
-        self,
-        config: AgentConfig,
-        backend: BootBackend,
-        confirm_seconds: float,
-        obstacles: Sequence[Obstacle] = (),
+        self, config: AgentConfig, backend: BootBackend, profile: BoardProfile, obstacles: Sequence[Obstacle] = ()
     ) -> None:
-        self._config, self._backend, self._confirm_seconds = config, backend, confirm_seconds
+        self._config, self._backend, self._confirm_seconds = config, backend, profile.confirm_seconds
         self._fleet = fleet_of(config.device)
         self._clock = SystemClock()
         self._journal = Journal(config.state)
@@ -114,6 +106,17 @@ class AgentService:
         )
         if self._journal.state.desired:
             self._gate.follow(self._journal.state.desired.manners)
+        self._configurator = Configurator(
+            config.device,
+            state=config.state,
+            root=config.config_root,
+            profile=profile.config,
+            link=self._link,
+            ledger=self._ledger,
+            gate=self._gate,
+            clock=self._clock,
+            report=self._reporter.request,
+        )
         self._offered: bytes | None = None  # the newest desired that is not checked yet
         self._offer = asyncio.Event()
         self._checking = False
@@ -124,7 +127,8 @@ class AgentService:
         """Boot, then serve. Raises StorageError if the slot or the journal cannot be read or written."""
         await self._boot()
         self._presence.start()
-        services = (self._listen(), self._check_offers(), self._reporter.run(), self._watch(), self._decide())
+        own = (self._listen(), self._check_offers(), self._watch(), self._decide())
+        services = (*own, self._reporter.run(), self._configurator.run())
         try:
             await asyncio.gather(*(self._spawn(service) for service in services))
         finally:
@@ -141,26 +145,15 @@ class AgentService:
 
     async def _boot(self) -> None:
         evidence = self._backend.evidence()
-        images = {name: await self._digest(evidence.slot, name) for name in self._backend.components(evidence.slot)}
+        images = await slots.digests(self._backend, evidence.slot)
         log.info("booted slot=%s trial=%s boot_id=%s", evidence.slot, evidence.trial, evidence.boot_id)
         self._emit(
             events.Booted(evidence.boot_id, evidence.slot, evidence.trial, bool(evidence.fell_back), images),
         )
-        if self._journal.damage:
-            self._emit(events.Noticed(self._journal.damage))
-
-    async def _digest(self, slot: str, component: str) -> Digest:
-        # Not in a thread: nothing else runs yet, and a thread's own heap costs the resident a MiB for good.
-        fd = self._backend.open_component(slot, component)
-        try:
-            sha256, buffer = hashlib.sha256(), bytearray(_CHUNK)
-            with storage_errors(component):
-                while size := os.readv(fd, [buffer]):
-                    sha256.update(memoryview(buffer)[:size])
-                    await asyncio.sleep(0)
-        finally:
-            os.close(fd)
-        return Digest(sha256.hexdigest())
+        for damage in (self._journal.damage, self._configurator.damage):
+            if damage:
+                self._emit(events.Noticed(damage))
+        await self._configurator.start(evidence.boot_id, images, confirmed=not evidence.trial)
 
     async def _decide(self) -> None:
         while True:
@@ -169,7 +162,7 @@ class AgentService:
             state, asked = machine.step(before, event)
             if state != before:
                 self._journal.state = state
-                await self._persist()
+                await record.persist(self._save)
             if state.phase is not before.phase:
                 log.info("phase %s > %s", before.phase.value, state.phase.value)
             if state.desired:
@@ -177,22 +170,16 @@ class AgentService:
                 self._gate.follow(state.desired.manners)
             if state.phase in (Phase.IDLE, Phase.FAILED):
                 self._gate.settled("firmware")
+            if isinstance(event, events.Wanted | events.Cleared):
+                self._configurator.tell(event)
+            if state.confirmed and not before.confirmed:
+                self._configurator.tell(Confirmed())
             for effect in asked:
                 self._perform(effect)
 
-    async def _persist(self) -> None:
-        """The new state on the disk. A disk that is full is waited for: to go on without would be to forget."""
-        for attempt in range(SAVE_TRIES):
-            self._journal.time = self._time.now()
-            try:
-                self._journal.save()
-            except EdgesyncError as error:
-                log.warning("state not saved: %s: %s", error.name, error)
-                if attempt == SAVE_TRIES - 1:
-                    raise
-                await asyncio.sleep(SAVE_WAIT)
-            else:
-                return
+    def _save(self) -> None:
+        self._journal.time = self._time.now()
+        self._journal.save()
 
     def _perform(self, effect: effects.Effect) -> None:
         match effect:
@@ -216,8 +203,9 @@ class AgentService:
                 self._spawn(self._mark_good())
             case effects.Probe():
                 self._spawn(self._probe())
-            case effects.Report():
-                self._reporter.request()
+            case effects.Report(within):
+                still = self._journal.state.phase is Phase.IDLE
+                self._reporter.request(max(within, self._configurator.linger if still else 0.0))
             case effects.WakeAfter(seconds):
                 if self._wake:
                     self._wake.cancel()
@@ -225,13 +213,13 @@ class AgentService:
 
     async def _mark_good(self) -> None:
         """A healthy slot that stays unmarked falls back at the next boot, so a disk that is full is waited for."""
-        for _ in range(SAVE_TRIES):
+        for _ in range(record.SAVE_TRIES):
             try:
                 self._backend.mark_good()
             except EdgesyncError as error:
                 log.warning("slot not marked good: %s: %s", error.name, error)
                 self._emit(events.Noticed(error))
-                await asyncio.sleep(SAVE_WAIT)
+                await asyncio.sleep(record.SAVE_WAIT)
             else:
                 return
 
@@ -299,6 +287,7 @@ class AgentService:
                     if error:
                         self._refuse(error)
                     self._downloader.link_down()
+                    self._configurator.link_down()
                     self._reporter.link_down()
                     self._presence.down()
                 case Message(topic, payload):
@@ -311,6 +300,7 @@ class AgentService:
         self._link.subscribe(topics.desired(self._fleet, self._config.device), qos=1)
         self._presence.asked()
         self._downloader.link_up()
+        self._configurator.link_up()
 
     def _received(self, name: str, payload: bytes) -> None:
         try:
@@ -320,6 +310,8 @@ class AgentService:
             return
         if topic.blob and topic.device is None:
             self._downloader.received(topic, payload)
+        elif topic.blob and topic.device == self._config.device:
+            self._configurator.received(topic, payload)
         elif topic.kind == "desired" and topic.device == self._config.device:
             self._ledger.add(metadata=len(payload))
             self._presence.heard()
@@ -376,7 +368,7 @@ class AgentService:
 
     def _compose(self) -> Reported:
         """The report of this moment. Its counter grows even where it cannot be saved: it is never below the time."""
-        state = self._journal.state
+        state, config = self._journal.state, self._configurator.state
         error = state.error
         self._journal.time = self._time.now()
         self._journal.counter = max(self._journal.counter + 1, self._journal.time)
@@ -400,13 +392,14 @@ class AgentService:
             done=self._downloader.done if fetching else 0,
             total=self._downloader.total if fetching else 0,
             error=error,
-            missing=state.missing,
-            quarantine=state.quarantine,
+            missing=(*state.missing, *config.missing),
+            quarantine=(*state.quarantine, *config.quarantine),
             traffic=self._ledger.traffic,
             agent=edgesync.__version__,
             time=self._journal.time,
             plain=self._plain,
             month=self._ledger.month.total,
+            config=self._configurator.part(),
         )
 
     def _reported(self, size: int) -> None:
@@ -435,8 +428,8 @@ class AgentService:
         state = self._journal.state
         pending = self._checking or self._offer.is_set() or not self._events.empty() or not self._reporter.quiet
         self._presence.look(
-            busy=pending or state.phase in (Phase.FETCHING, Phase.APPLYING),
-            starving=bool(state.missing),
+            busy=pending or state.phase in (Phase.FETCHING, Phase.APPLYING) or self._configurator.busy,
+            starving=bool(state.missing or self._configurator.state.missing),
             bound=state.phase in (Phase.ACTIVATING, Phase.CONFIRMING),
         )
 

@@ -74,6 +74,10 @@ class Staging:
             finally:
                 os.close(fd)
 
+    def holds(self, blob: BlobId) -> bool:
+        """Whether anything of this blob is here."""
+        return os.path.exists(self._part(blob))
+
     def open_blob(self, blob: BlobId) -> int:
         """A descriptor for reading a fetched blob. The caller closes it."""
         with storage_errors(self._part(blob)):

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     )
 
     async def serve() -> None:
-        service = AgentService(config, backend, board.confirm_seconds, [inhibitors])
+        service = AgentService(config, backend, board, [inhibitors])
         task = asyncio.create_task(service.run())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

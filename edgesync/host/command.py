@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 from collections.abc import Sequence
@@ -20,17 +21,19 @@ WORDS_LIMIT = 160
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 CANNOT_RUN = 127
 """The status of what could not be started, as a shell gives it."""
+_SHORT_OF = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How it ended: exit status, or the signal as a negative number; `late` if that was our signal, for it took too
-    long; and the last line that it printed.
+    long; the last line that it printed; and whether it never began because the board was `short` of something.
     """
 
     status: int
     words: str = ""
     late: bool = False
+    short: bool = False
 
     @property
     def ok(self) -> bool:
@@ -55,7 +58,8 @@ async def run(argv: Sequence[str], limit: float) -> Ended:
     try:
         return await _run(argv, limit, writing, reading, kept)
     except (OSError, ValueError) as error:
-        return Ended(CANNOT_RUN, f"{argv[0]}: {error}"[:WORDS_LIMIT])
+        short = isinstance(error, OSError) and error.errno in _SHORT_OF
+        return Ended(CANNOT_RUN, f"{argv[0]}: {error}"[:WORDS_LIMIT], short=short)
     finally:
         loop.remove_reader(reading)
         os.close(reading)

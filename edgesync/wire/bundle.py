@@ -34,6 +34,8 @@ Drift = Literal["heal", "report"]
 
 _MAGIC = b"esc1"
 _HEAD = struct.Struct("<4sI")
+HEAD_FIXED = _HEAD.size
+"""Bytes from which `head_size` can tell how long a header is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,16 @@ class Bundle:
     settings: Settings = field(default_factory=Settings)
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of an encoded bundle: its content is `length` bytes from byte `offset` on."""
+
+    path: str
+    mode: int
+    offset: int
+    length: int
+
+
 def path_problem(path: str) -> str:
     """What is wrong with the path of a file in a tree; "" for nothing."""
     if not path or len(path.encode(errors="replace")) > PATH_LIMIT:
@@ -95,8 +107,8 @@ def clashes(paths: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 def encode(bundle: Bundle) -> bytes:
     """The canonical bytes. Raises MalformedMessageError for what `decode` would not take."""
-    _check(bundle)
     settings = bundle.settings
+    _check({path: file.mode for path, file in bundle.files.items()}, settings)
     header = codec.canonical(
         {
             "files": [[path, file.mode, len(file.data)] for path, file in sorted(bundle.files.items())],
@@ -114,33 +126,50 @@ def decode(data: bytes) -> Bundle:
 
     Raises MalformedMessageError, UnknownFormatError for another version.
     """
-    if len(data) > BUNDLE_LIMIT or len(data) < _HEAD.size:
-        raise MalformedMessageError(f"bundle of {len(data)} bytes, expected {_HEAD.size} to {BUNDLE_LIMIT}")
-    magic, size = _HEAD.unpack_from(data)
-    if magic != _MAGIC:
-        raise UnknownFormatError(f"bundle begins with {magic!r}, expected {_MAGIC!r}")
-    header = codec.parse_object(data[_HEAD.size : _HEAD.size + size])
-    at = _HEAD.size + size
-    files: dict[str, BundleFile] = {}
-    for row in fields.array(header, "files", FILES_LIMIT):
-        path, mode, length = _row(row)
-        files[path] = BundleFile(data[at : at + length], mode)
-        at += length
-    bundle = Bundle(files, _settings(fields.mapping(header, "settings")))
+    settings, entries = parse_head(data[: head_size(data)], len(data))
+    files = {e.path: BundleFile(data[e.offset : e.offset + e.length], e.mode) for e in entries}
+    bundle = Bundle(files, settings)
     if encode(bundle) != data:
-        raise MalformedMessageError("bundle is not in its canonical form: cut off, too long, unsorted or repeated")
+        raise MalformedMessageError("bundle is not in its canonical form")
     return bundle
 
 
-def _check(bundle: Bundle) -> None:
-    if len(bundle.files) > FILES_LIMIT:
-        raise MalformedMessageError(f"bundle of {len(bundle.files)} files, at most {FILES_LIMIT}")
-    for path, file in bundle.files.items():
-        if problem := path_problem(path) or mode_problem(file.mode):
+def head_size(data: bytes) -> int:
+    """Bytes that magic and header take at the beginning of `data`, by their own word; checked by `parse_head`."""
+    return _HEAD.size + int(_HEAD.unpack_from(data)[1]) if len(data) >= _HEAD.size else len(data)
+
+
+def parse_head(head: bytes, length: int) -> tuple[Settings, tuple[Entry, ...]]:
+    """Settings and files of a bundle of `length` bytes from its beginning, for readers that do not want all of it in
+    memory at once. Raises what `decode` raises.
+    """
+    if length > BUNDLE_LIMIT or len(head) < _HEAD.size:
+        raise MalformedMessageError(f"bundle of {length} bytes, expected {_HEAD.size} to {BUNDLE_LIMIT}")
+    if head[:4] != _MAGIC:
+        raise UnknownFormatError(f"bundle begins with {head[:4]!r}, expected {_MAGIC!r}")
+    if len(head) != head_size(head):
+        raise MalformedMessageError(f"bundle's header is cut off after {len(head)} bytes")
+    header, at = codec.parse_object(head[_HEAD.size :]), len(head)
+    entries = []
+    for row in fields.array(header, "files", FILES_LIMIT):
+        path, mode, size = _row(row)
+        entries.append(Entry(path, mode, at, size))
+        at += size
+    settings, paths = _settings(fields.mapping(header, "settings")), [entry.path for entry in entries]
+    if at != length or paths != sorted(set(paths)):
+        raise MalformedMessageError(f"bundle of {length} bytes is cut off, too long, unsorted or names a file twice")
+    _check({entry.path: entry.mode for entry in entries}, settings)
+    return settings, tuple(entries)
+
+
+def _check(modes: Mapping[str, int], settings: Settings) -> None:
+    if len(modes) > FILES_LIMIT:
+        raise MalformedMessageError(f"bundle of {len(modes)} files, at most {FILES_LIMIT}")
+    for path, mode in modes.items():
+        if problem := path_problem(path) or mode_problem(mode):
             raise MalformedMessageError(f"bundle: file {path[:PATH_LIMIT]!r}: {problem}")
-    for above, path in clashes(bundle.files):
+    for above, path in clashes(modes):
         raise MalformedMessageError(f"bundle: {above!r} is a file, and a directory of {path!r}")
-    settings = bundle.settings
     for name in ("check", "reload", "probe"):
         commands = getattr(settings, name)
         if len(commands) > COMMANDS_LIMIT or any(not 0 < len(command) <= NAME_LIMIT for command in commands):

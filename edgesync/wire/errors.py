@@ -157,16 +157,44 @@ class BootFailedError(EdgesyncError):
 
 
 class ProbeFailedError(EdgesyncError):
-    """The new slot booted but was not healthy within its deadline; the board goes back."""
+    """The new slot booted but was not healthy within its deadline, or a probe of the new config failed; the board goes
+    back.
+    """
 
     fault = "operator"
 
 
 class QuarantinedError(EdgesyncError):
-    """The wanted image failed here before; it is not tried again by itself."""
+    """The wanted image or config failed here before; it is not tried again by itself."""
 
     fault = "operator"
-    hint = "push another image or run `edgesync retry`"
+    hint = "push another or run `edgesync retry`"
+
+
+class RequirementError(EdgesyncError):
+    """The config requires firmware that does not run here yet; it waits."""
+
+    fault = "operator"
+    heals = True
+
+
+class NotAllowedError(EdgesyncError):
+    """The config asks for a path or a command that the board does not offer; the running config is untouched."""
+
+    fault = "operator"
+    hint = "the board type's profile lists what is allowed"
+
+
+class CheckFailedError(EdgesyncError):
+    """A check refused the new config before it was switched to; the running config is untouched."""
+
+    fault = "operator"
+
+
+class ReloadFailedError(EdgesyncError):
+    """An application did not take the new config; the board goes back to the one before."""
+
+    fault = "operator"
 
 
 class ConfigIgnoredError(EdgesyncError):

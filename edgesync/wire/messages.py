@@ -18,6 +18,8 @@ from edgesync.wire.ids import BlobId, DeviceId, Digest, parse_blob, parse_device
 
 COMPONENT_LIMIT = 16
 """Components of one release on one board (boot FAT, root, kernel, DTB ...)."""
+FAILED_LIMIT = 32
+"""Digests that one report can say failed: images and config."""
 
 
 class Phase(str, Enum):
@@ -396,7 +398,7 @@ class Reported:
             fields.integer(value, "total", 0),
             ErrorReport.from_dict(fields.mapping(value, "error")) if "error" in value else None,
             tuple(parse_blob(b) for b in fields.array(value, "missing", COMPONENT_LIMIT)),
-            tuple(parse_digest(d) for d in fields.array(value, "quarantine", COMPONENT_LIMIT)),
+            tuple(parse_digest(d) for d in fields.array(value, "quarantine", FAILED_LIMIT)),
             Traffic.from_dict(fields.mapping(value, "traffic")),
             fields.text(value, "agent", 32, ""),
             fields.integer(value, "time", 0),

@@ -240,8 +240,8 @@ class Rig:
         (self.root / "blobs" / f"{index.blob}.index").write_bytes(index.encode() + b"".join(leaves))
         return Source(kind, index.blob, len(data), base)  # type: ignore[arg-type]
 
-    def messages(self, blob: BlobId) -> dict[str, bytes]:
-        """Topic -> payload of everything that is published for a blob."""
+    def messages(self, blob: BlobId, root: str = topics.firmware(FLEET)) -> dict[str, bytes]:
+        """Topic -> payload of everything that is published for a blob below `root`."""
         data = (self.root / "blobs" / blob).read_bytes()
         stored = (self.root / "blobs" / f"{blob}.index").read_bytes()
         size = layout.index_size(stored)
@@ -250,15 +250,17 @@ class Rig:
         for number in range(index.pieces):
             piece = data[number * layout.PIECE : (number + 1) * layout.PIECE]
             for at, block in enumerate(layout.split(index, number, piece)):
-                found[topics.block(topics.firmware(FLEET), blob, number, at)] = block
+                found[topics.block(root, blob, number, at)] = block
         for number in range(len(index.leaves)):
             at = size + number * layout.LEAF_LIMIT
-            found[topics.leaf(topics.firmware(FLEET), blob, number)] = stored[at : at + layout.LEAF_LIMIT]
-        found[topics.index(topics.firmware(FLEET), blob)] = stored[:size]
+            found[topics.leaf(root, blob, number)] = stored[at : at + layout.LEAF_LIMIT]
+        found[topics.index(root, blob)] = stored[:size]
         return found
 
-    async def publish(self, blob: BlobId, *, without: Callable[[str], bool] = lambda _: False) -> None:
-        for topic, payload in self.messages(blob).items():
+    async def publish(
+        self, blob: BlobId, root: str = topics.firmware(FLEET), *, without: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        for topic, payload in self.messages(blob, root).items():
             if not without(topic):
                 await self.link.deliver(topic, payload)
 

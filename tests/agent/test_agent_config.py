@@ -56,8 +56,16 @@ def test_paths_are_relative_to_the_file_and_everything_else_is_as_written(
         trust_root=f"{etc}/root.json",
         report_key=f"{etc}/board.key",
         board_root=f"{etc}/../slots",
+        config_root=f"{etc}/state/config",
+        config_socket="",
         profiles="",
     )
+
+
+def test_config_from_git_lies_where_the_file_says(tmp_path: Path) -> None:
+    text = RIGHT + '[config]\nroot = "/data/config"\nsocket = "/run/edgesync/config.sock"\n'
+    found = config.load(written(tmp_path, text))
+    assert (found.config_root, found.config_socket) == ("/data/config", "/run/edgesync/config.sock")
 
 
 def test_own_board_types_lie_where_the_file_says(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesync.agent import journal as module
-from edgesync.agent.journal import FILE_LIMIT, FORMAT, Journal, state_from_dict, state_to_dict
+from edgesync.agent.journal import FORMAT, Journal, state_from_dict, state_to_dict
 from edgesync.agent.machine import QUARANTINE_LIMIT, State
+from edgesync.agent.record import FILE_LIMIT
+from edgesync.wire import codec
 from edgesync.wire.errors import DETAIL_LIMIT, DiskFullError, EdgesyncError, MalformedMessageError, StorageError
 from edgesync.wire.ids import BlobId, DeviceId, Digest
 from edgesync.wire.messages import COMPONENT_LIMIT, Desired, ErrorReport, Phase, Source, Target
@@ -211,8 +212,8 @@ def test_any_value_in_any_field_is_a_state_that_can_be_saved_again_or_malformed(
         state = state_from_dict(plain)
     except MalformedMessageError:
         return
-    content = module.codec.canonical(state_to_dict(state))
-    assert state_from_dict(module.codec.parse_object(content)) == state
+    content = codec.canonical(state_to_dict(state))
+    assert state_from_dict(codec.parse_object(content)) == state
 
 
 def test_the_format_is_one_that_the_next_version_can_tell(tmp_path: Path) -> None:

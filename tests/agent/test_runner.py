@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgesync.agent import effects, events, runner
+from edgesync.agent import effects, events, record, runner
 from edgesync.agent.config import AgentConfig
 from edgesync.agent.runner import AgentService
+from edgesync.boards import profile
 from edgesync.boards.bootenv import BootEnv, BootRecord, read_env, write_env, write_record
 from edgesync.boards.files import FilesBackend
 from edgesync.trust import director, keys
@@ -54,9 +56,19 @@ class Bench:
         )
         self.backend = Backend(root / "slots", 3)
         config = AgentConfig(
-            DEVICE, "files", str(root / "state"), "127.0.0.1", 1, None, 60, str(root / "root.json"), "", ""
+            DEVICE,
+            "files",
+            str(root / "state"),
+            "127.0.0.1",
+            1,
+            None,
+            60,
+            str(root / "root.json"),
+            "",
+            "",
+            str(root / "config"),
         )
-        self.service = AgentService(config, self.backend, 5.0)
+        self.service = AgentService(config, self.backend, replace(profile.load("files"), confirm_seconds=5))
         self.root = root
 
     def signed(self, version: int) -> bytes:
@@ -75,7 +87,7 @@ def play(scenario: Callable[[], Awaitable[None]]) -> None:
 def test_a_healthy_slot_is_marked_good_as_soon_as_the_full_disk_has_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "SAVE_WAIT", 0.01)
+    monkeypatch.setattr(record, "SAVE_WAIT", 0.01)
 
     async def scenario() -> None:
         bench = Bench(tmp_path)
@@ -180,7 +192,7 @@ def test_a_clock_that_runs_backwards_is_told_whoever_looks_at_it_first(
 
 
 def test_the_state_is_saved_as_soon_as_the_full_disk_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "SAVE_WAIT", 0.01)
+    monkeypatch.setattr(record, "SAVE_WAIT", 0.01)
 
     async def scenario() -> None:
         bench = Bench(tmp_path)
@@ -194,7 +206,7 @@ def test_the_state_is_saved_as_soon_as_the_full_disk_has_room(tmp_path: Path, mo
             save()
 
         monkeypatch.setattr(bench.service._journal, "save", full)
-        await bench.service._persist()
+        await record.persist(bench.service._save)
         assert (tmp_path / "state" / "journal.json").exists()
 
     play(scenario)
