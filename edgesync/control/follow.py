@@ -14,6 +14,7 @@ from edgesync.control.config import ServerConfig
 from edgesync.control.desired import compile_fleet
 from edgesync.control.images import HashCache, ImageStore
 from edgesync.control.means import Means
+from edgesync.control.rendering import Remembering
 from edgesync.control.repository import FleetInvalidError
 from edgesync.control.source import Commit, Repository
 from edgesync.control.standing import Spec
@@ -38,6 +39,7 @@ class Follower:
         self.problem = ""
         self._config, self._store, self._on_spec, self._on_problem = config, store, on_spec, on_problem
         self._repository = Repository(config.repository, config.branch)
+        self._render = Remembering()
         self._cache = HashCache(config.state / "image-digests.json")
         self._wake = asyncio.Event()
         self._look = asyncio.Event()
@@ -45,9 +47,10 @@ class Follower:
         self._followed = False
 
     def wake(self) -> None:
-        """The branch may have moved, or an image may be there now."""
+        """The branch may have moved, or an image may be there now that was missing."""
         self._wake.set()
-        self._look.set()
+        if self.problem:
+            self._look.set()
 
     async def run(self, last_good: str) -> None:
         """Until cancelled. `last_good`: the revision in force before a restart, which holds until the head is good."""

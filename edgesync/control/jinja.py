@@ -64,7 +64,7 @@ def render(
 ) -> Iterator[Rendered]:
     """Each template's texts, in this process. Boards whose values agree in what a template uses share one text."""
     environment = _environment()
-    contexts = [{**asdict(board), "labels": _Labels(sorted(board.labels.items()))} for board in boards]
+    contexts = [{**asdict(board), "labels": _Labels(board.labels)} for board in boards]
     keys = [{**context, "labels": tuple(context["labels"].items())} for context in contexts]
     for number, template in enumerate(templates):
         tell(number, template.boards[0])

@@ -16,7 +16,7 @@ import selectors
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
@@ -34,13 +34,13 @@ READ = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What a template may use of one board. `release` is "" for a board without one."""
+    """What a template may use of one board: labels as pairs, sorted; `release` is "" for a board without one."""
 
     board: str
     device: str
     fleet: str
     type: str
-    labels: Mapping[str, str]
+    labels: tuple[tuple[str, str], ...]
     release: str
 
 
@@ -96,6 +96,30 @@ def render(templates: Sequence[Template], boards: Sequence[Values]) -> Sequence[
             name = board_of(parse_device(boards[run.at[1]].device))
             results[template] = _all(templates[template], Fault(0, f"{run.failure} for board {name}", _ENDS, "", True))
     return [results[number] for number in range(len(templates))]
+
+
+class Remembering:
+    """The same, but what was rendered for the last commit is not rendered again: most commits change one file, and a
+    child costs more time than its texts.
+    """
+
+    def __init__(self, render: Render = render) -> None:
+        self._render = render
+        self._known: dict[tuple[str, tuple[Values, ...]], Rendered] = {}
+
+    def __call__(self, templates: Sequence[Template], boards: Sequence[Values]) -> Sequence[Rendered]:
+        keys = [(template.source, tuple(boards[number] for number in template.boards)) for template in templates]
+        new = [number for number, key in enumerate(keys) if key not in self._known]
+        made = self._render([templates[number] for number in new], boards) if new else ()
+        fresh = dict(zip(new, made, strict=True))
+        results = [fresh.get(number) or self._known[key] for number, key in enumerate(keys)]
+        # What ended for lack of time may not do so again.
+        self._known = {
+            key: result
+            for key, result in zip(keys, results, strict=True)
+            if not any(isinstance(text, Fault) for text in result.texts)
+        }
+        return results
 
 
 _ENDS = f"a template that is rendered in {STALL:.0f} s and little memory"

@@ -190,7 +190,7 @@ def _render(draft: Draft, trees: Sequence[_Tree], boards: Sequence[Board], rende
             board.device,
             draft.name,
             board.type,
-            board.labels,
+            tuple(sorted(board.labels.items())),
             release_of(board, draft.groups, draft.default_release) or "",
         )
         for board in boards

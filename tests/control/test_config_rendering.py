@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesync.control import jinja, rendering
-from edgesync.control.rendering import Fault, Template, Values, render
+from edgesync.control.rendering import Fault, Rendered, Template, Values, render
 from edgesync.wire.errors import NotReachableError
+from tests.control.config_texts import here
 
 
 def values(count: int) -> list[Values]:
     return [
-        Values(f"b{number}", f"demo.b{number}", "demo", "files", {"site": f"s{number % 2}"}, "v1")
+        Values(f"b{number}", f"demo.b{number}", "demo", "files", (("site", f"s{number % 2}"),), "v1")
         for number in range(count)
     ]
 
@@ -49,7 +50,7 @@ def test_sharing_texts_never_gives_a_board_the_text_of_another(source: str):
     (shared,) = jinja.render([Template("a", source, range(4))], boards)
     for number, board in enumerate(boards):
         ((alone,),) = (r.texts for r in jinja.render([Template("a", source, [number])], boards))
-        expected = source.replace("{{ board }}", board.board).replace("{{ labels.site }}", board.labels["site"])
+        expected = source.replace("{{ board }}", board.board).replace("{{ labels.site }}", dict(board.labels)["site"])
         assert shared.texts[shared.of[number]] == alone == expected.replace("{{ fleet }}", "demo")
 
 
@@ -105,6 +106,39 @@ def test_texts_beyond_the_limit_of_a_commit_are_refused(monkeypatch: pytest.Monk
     (fault,) = set(texts(Template("a", "{{ board }}{{ 'x' * 6000 }}", [0, 1]), values(2)))
     assert isinstance(fault, Fault)
     assert "more than 10000 bytes of text" in fault.found
+
+
+TEMPLATES = st.lists(
+    st.tuples(
+        st.sampled_from(["{{ board }}", "{{ labels.site }}", "x", "{{ oops }}"]), st.sets(st.integers(0, 3), min_size=1)
+    ),
+    max_size=4,
+)
+
+
+@given(st.lists(TEMPLATES, max_size=4))
+def test_what_is_remembered_is_what_would_be_rendered_anew(commits: list[list[tuple[str, set[int]]]]):
+    remembering, boards = rendering.Remembering(here), values(4)
+    for commit in commits:
+        templates = [Template(f"{number}", source, sorted(of)) for number, (source, of) in enumerate(commit)]
+        assert remembering(templates, boards) == here(templates, boards)
+
+
+def test_only_what_changed_since_the_last_commit_is_rendered():
+    asked: list[str] = []
+
+    def counting(templates: Sequence[Template], boards: Sequence[Values]) -> Sequence[Rendered]:
+        asked.extend(template.source for template in templates)
+        return here(templates, boards)
+
+    remembering = rendering.Remembering(counting)
+    kept, faulty = Template("a", "{{ board }}", [0, 1]), Template("b", "{{ board.x }}", [0])
+    remembering([kept, faulty], values(2))
+    remembering([Template("c", "new", [0]), kept, faulty], values(2))
+    assert asked == ["{{ board }}", "{{ board.x }}", "new", "{{ board.x }}"]
+    remembering([], [])
+    remembering([kept], values(2))
+    assert asked[-1] == "{{ board }}"
 
 
 def test_the_child_reads_no_module_from_the_directory_that_it_is_started_in(
