@@ -4,7 +4,8 @@ from __future__ import annotations
 
 FLEET = """\
 # What this fleet is and how it is updated. `edgesync validate` checks it, `edgesync diff` shows what a commit changes
-# on each board, and the server acts on every commit of its branch.
+# on each board, and the server acts on every commit of its branch. Config lies beside it: files and templates in
+# files/ of config/fleet, config/groups/<group>, config/boards/<board>; `edgesync config BOARD` shows what a board gets.
 format: 1
 fleet: {fleet}
 
@@ -30,6 +31,19 @@ abort_at: 10 %
 lost_after: 1 h
 # What one board may use of its link in a month, all overhead included.
 byte_budget: 1 MB
+# How boards use their link; groups and boards may have manners of their own.
+# manners:
+#   check_in: 6 h          # connect this often instead of staying connected
+#   rate_cap: 16 kbit/s    # for updates
+#   share: 50 %            # of the link, for updates; the rest is the application's
+#   defer: 24 h            # how long a board's inhibitors may put an update off
+# When boards may be offered something new: at any time, unless windows say otherwise.
+# windows:
+#   - name: nights
+#     select: {{ring: field}}
+#     from: "22:00"
+#     to: "04:00"
+#     timezone: Europe/Berlin
 # Where boards find firmware that the broker has not got: any web server over the server's state/blobs.
 # http_source: https://firmware.example.com/blobs
 """
@@ -101,6 +115,10 @@ state = "state"
 # Seconds between two looks at the repository. A hook tells the server of a commit at once; this is for when it cannot.
 poll = 5
 # database = "postgresql+psycopg://edgesync@db.example.com/edgesync"    # SQLite in the state directory without it
+# profiles = "../profiles"    # board types of your own, one TOML file each
+
+# [git]
+# allowed_signers = "allowed_signers"    # only follow commits that one of these keys has signed (ssh-keygen)
 
 [broker]
 host = {host}
@@ -121,6 +139,7 @@ AGENT = """\
 device = {device}
 type = "files"
 state = "state"
+# profiles = "profiles"    # board types of your own, one TOML file each
 
 [broker]
 host = {host}
