@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url
-EXTRAS := --extra control --extra postgres --extra zstd --extra lake --extra notebooks --extra sim --extra dev
+EXTRAS := --extra control --extra collector --extra postgres --extra zstd --extra lake --extra notebooks --extra sim --extra dev
 
 .PHONY: help install system demo test lint bench bench-delta fuzz lock clean
 

@@ -137,6 +137,12 @@ class StorageError(EdgesyncError):
     heals = True
 
 
+class MemoryShortError(EdgesyncError):
+    """The board's memory is short; what needs memory is put off until it is not."""
+
+    heals = True
+
+
 class WorkerDiedError(EdgesyncError):
     """A worker process ended without a reply: killed, out of memory, or crashed."""
 
@@ -260,6 +266,12 @@ class UntrustedCommitError(EdgesyncError):
 
 class ImageUnreadableError(EdgesyncError):
     """An image file is packed in a way that cannot be unpacked: broken, cut off, or larger than allowed."""
+
+    fault = "operator"
+
+
+class CollectorFailedError(EdgesyncError):
+    """A component of the collector reported an error that it cannot go on with; the collector stopped."""
 
     fault = "operator"
 
