@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -32,8 +32,7 @@ NAMES = tuple(Values.__slots__)
 _ALONE = {nodes.Include: "include", nodes.Import: "import", nodes.FromImport: "from", nodes.Extends: "extends"}
 _RENDERS = "a template that can be rendered for every board that it is for"
 
-Tell = Callable[[int, int], None]
-"""Told the numbers of template and board before each text."""
+Step = Mapping[str, Any]
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
@@ -59,31 +58,41 @@ class _Labels(dict[str, str]):
     """The labels of a board."""
 
 
-def render(
-    templates: Sequence[rendering.Template], boards: Sequence[Values], tell: Tell = lambda *_: None
-) -> Iterator[Rendered]:
-    """Each template's texts, in this process. Boards whose values agree in what a template uses share one text."""
+def render(templates: Sequence[rendering.Template], boards: Sequence[Values]) -> Iterator[Rendered]:
+    """Each template's texts, in this process."""
+    texts: list[str | Fault] = []
+    for step in _steps(templates, boards):
+        match step:
+            case {"text": text}:
+                texts.append(text)
+            case {"of": of}:
+                yield Rendered(texts, of)
+                texts = []
+
+
+def _steps(templates: Sequence[rendering.Template], boards: Sequence[Values]) -> Iterator[Step]:
+    """The messages of `rendering`. Boards whose values agree in what a template uses share one text."""
     environment = _environment()
     contexts = [{**asdict(board), "labels": _Labels(board.labels)} for board in boards]
     keys = [{**context, "labels": tuple(context["labels"].items())} for context in contexts]
     for number, template in enumerate(templates):
-        tell(number, template.boards[0])
+        yield {"at": (number, template.boards[0])}
         made = _compile(environment, template)
         if isinstance(made, Fault):
-            yield Rendered([made], [0] * len(template.boards))
+            yield {"text": made}
+            yield {"of": [0] * len(template.boards)}
             continue
         code, used = made
-        texts: list[str | Fault] = []
         known: dict[tuple[Any, ...], int] = {}
         of = []
         for board in template.boards:
             key = tuple(keys[board][name] for name in used)
             if key not in known:
-                tell(number, board)
-                known[key] = len(texts)
-                texts.append(_text(code, template.file, contexts[board]))
+                known[key] = len(known)
+                yield {"at": (number, board)}
+                yield {"text": _text(code, template.file, contexts[board])}
             of.append(known[key])
-        yield Rendered(texts, of)
+        yield {"of": of}
 
 
 def _environment() -> _Sandbox:
@@ -178,14 +187,9 @@ def main() -> None:
     request = json.loads(line)
     templates = [rendering.Template(**template) for template in request["templates"]]
     boards = [Values(**board) for board in request["boards"]]
-    for number, result in enumerate(render(templates, boards, lambda *at: _say({"at": at}))):
-        texts = [asdict(text) if isinstance(text, Fault) else text for text in result.texts]
-        _say({"template": number, "texts": texts, "of": result.of})
-
-
-def _say(message: Mapping[str, Any]) -> None:
-    sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
-    sys.stdout.buffer.flush()
+    for step in _steps(templates, boards):
+        sys.stdout.buffer.write(json.dumps(step, default=asdict).encode() + b"\n")  # a fault is the only other value
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ A template is a program that somebody pushed. The sandbox keeps it from everythi
 for ever or all memory, so it runs where that ends with the child: `jinja` is the other side.
 
     parent > child   one line of JSON: {"boards": [values], "templates": [{"file", "source", "boards": [numbers]}]}
-    child > parent   JSON lines: {"at": [template, board]} before each text,
-                     {"template": number, "texts": [text or fault], "of": [number of the text for each board]}
+    child > parent   JSON lines, for each template: {"at": [template, board]} before each different text and
+                     {"text": text or fault} after it, then {"of": [number of the text for each board]}
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import IO, Any
+from typing import IO
 
 from edgesync.wire.errors import NotReachableError
 from edgesync.wire.ids import board_of, parse_device
@@ -27,8 +27,8 @@ STALL = 10.0
 """Seconds for one text, which takes less than a thousandth of one; the first waits for the child's start as well."""
 STALLS_LIMIT = 3
 """Templates that may stall or kill the child until the others are given up."""
-OUTPUT_LIMIT = 512 * 1024 * 1024
-"""Bytes of all texts of one commit, as JSON."""
+OUTPUT_LIMIT = 256 * 1024 * 1024
+"""Bytes of all texts of one commit, as JSON: the server holds them in memory."""
 READ = 1 << 20
 
 
@@ -88,8 +88,7 @@ def render(templates: Sequence[Template], boards: Sequence[Values]) -> Sequence[
             results.update({number: _all(templates[number], given_up) for number in left})
             break
         run = _Run()
-        for number, result in run.follow([templates[number] for number in left], boards):
-            results[left[number]] = result
+        results.update(zip(left, run.follow([templates[number] for number in left], boards), strict=False))
         if run.failure:
             stalls += 1
             template = left[run.at[0]]
@@ -132,50 +131,49 @@ class _Run:
         self.at = (0, 0)
         self.failure = ""
 
-    def follow(self, templates: Sequence[Template], boards: Sequence[Values]) -> Iterator[tuple[int, Rendered]]:
+    def follow(self, templates: Sequence[Template], boards: Sequence[Values]) -> Iterator[Rendered]:
         """Each template's result, as it comes."""
         self.at = (0, templates[0].boards[0])
         request = {
             "boards": [asdict(board) for board in boards],
             "templates": [{**asdict(template), "boards": [*template.boards]} for template in templates],
         }
-        with (
-            tempfile.TemporaryFile() as complaint,
-            subprocess.Popen(
+        with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as complaint:
+            asked.write(json.dumps(request).encode() + b"\n")
+            asked.seek(0)
+            with subprocess.Popen(
                 [sys.executable, "-m", "edgesync.control.jinja", str(os.getpid())],
-                stdin=subprocess.PIPE,
+                stdin=asked,
                 stdout=subprocess.PIPE,
                 stderr=complaint,
                 cwd="/",  # modules are found where edgesync is, and never in the repository that is checked
                 start_new_session=True,
-            ) as child,
-        ):
-            try:
-                assert child.stdin is not None
-                assert child.stdout is not None
+            ) as child:
                 try:
-                    child.stdin.write(json.dumps(request).encode() + b"\n")
-                    child.stdin.close()
-                except BrokenPipeError:
-                    pass  # it died: there will be no answer
-                done = 0
-                for line in self._lines(child.stdout.fileno()):
-                    message = json.loads(line)
-                    if "at" in message:
-                        self.at = (message["at"][0], message["at"][1])
-                    else:
-                        done += 1
-                        yield message["template"], Rendered([_text(text) for text in message["texts"]], message["of"])
-                if done < len(templates) and not self.failure:
-                    if child.wait() > 0:
-                        raise _broken(complaint)
-                    self.failure = "a rendering that was killed, which is what too much memory does,"
-            finally:
-                child.kill()
+                    yield from self._results(child, len(templates), complaint)
+                finally:
+                    child.kill()
+
+    def _results(self, child: subprocess.Popen[bytes], count: int, complaint: IO[bytes]) -> Iterator[Rendered]:
+        assert child.stdout is not None
+        texts: list[str | Fault] = []
+        for line in self._lines(child.stdout.fileno()):
+            match json.loads(line):
+                case {"at": [int(template), int(board)]}:
+                    self.at = (template, board)
+                case {"text": text}:
+                    texts.append(text if isinstance(text, str) else Fault(**text))
+                case {"of": of}:
+                    yield Rendered(texts, of)
+                    texts, count = [], count - 1
+        if count and not self.failure:
+            if child.wait() > 0:
+                raise _broken(complaint)
+            self.failure = "a rendering that was killed, which is what too much memory does,"
 
     def _lines(self, stream: int) -> Iterator[bytes]:
         """Lines until the end, or until there is a failure."""
-        rest, total = b"", 0
+        rest, total = bytearray(), 0
         with selectors.DefaultSelector() as selector:
             selector.register(stream, selectors.EVENT_READ)
             while selector.select(STALL):
@@ -186,8 +184,11 @@ class _Run:
                     return
                 if not data:
                     return
-                *lines, rest = (rest + data).split(b"\n")
-                yield from lines
+                first, *more = data.split(b"\n")
+                rest += first
+                for part in more:
+                    yield bytes(rest)
+                    rest = bytearray(part)
         self.failure = f"a rendering of more than {STALL:.0f} s"
 
 
@@ -200,7 +201,3 @@ def _broken(complaint: IO[bytes]) -> NotReachableError:
 
 def _all(template: Template, fault: Fault) -> Rendered:
     return Rendered([fault], [0] * len(template.boards))
-
-
-def _text(value: Any) -> str | Fault:
-    return value if isinstance(value, str) else Fault(**value)

@@ -11,8 +11,9 @@ Boards with the same layers and values share the work and the bundle.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from edgesync.boards.allow import allows
 from edgesync.control.desired import release_of
@@ -29,6 +30,9 @@ from edgesync.wire.ids import DeviceId, Digest, board_of, digest_of
 
 BUNDLES_LIMIT = 256 * 1024 * 1024
 """Bytes of all different bundles of one commit: the server holds them in memory."""
+
+HINTS_LIMIT = 10
+"""Unknown names that are compared with all that are known: each takes a while where these are 10,000."""
 
 Texts = Mapping[str, Mapping[int, str | Fault]]
 """What became of each template, by its file and the number of the board."""
@@ -50,21 +54,28 @@ class _Tree:
 
 class _Complaints:
     """Problems that boards share, gathered so that each is told once, with the boards that it is about if it is about
-    some and not about all.
+    some and not about all. No board is added twice to the same problem.
     """
 
     def __init__(self) -> None:
-        self._boards: dict[tuple[Place, str, str, str], dict[DeviceId, None]] = {}
+        self._boards: dict[tuple[Place, str, str, str], tuple[DeviceId | None, int]] = {}
 
-    def add(self, place: Place, found: str, expected: str, hint: str, boards: Iterable[Board]) -> None:
-        about = self._boards.setdefault((place, found, expected, hint), {})
-        about.update(dict.fromkeys(board.device for board in boards))
+    def add(self, place: Place, found: str, expected: str, hint: str, boards: Collection[Board]) -> None:
+        key = (place, found, expected, hint)
+        first, count = self._boards.get(key, (None, 0))
+        self._boards[key] = first or next((board.device for board in boards), None), count + len(boards)
 
     def problems(self) -> list[Problem]:
         return [
-            place.problem(f"{found} for board {_some(tuple(boards))}" if boards else found, expected, hint)
-            for (place, found, expected, hint), boards in self._boards.items()
+            place.problem(f"{found}{_for(first, count)}", expected, hint)
+            for (place, found, expected, hint), (first, count) in self._boards.items()
         ]
+
+
+def _for(first: DeviceId | None, count: int) -> str:
+    if first is None:
+        return ""
+    return f" for board {board_of(first)}{f' and {count - 1} more' if count > 1 else ''}"
 
 
 def compile_trees(draft: Draft, layers: Layers, render: Render) -> dict[DeviceId, ConfigBundle]:
@@ -84,15 +95,14 @@ def compile_trees(draft: Draft, layers: Layers, render: Render) -> dict[DeviceId
 
 def _unknown(draft: Draft, layers: Layers) -> None:
     """Layers of groups and boards that the fleet has not got."""
-    groups = {group.name for group in draft.groups}
-    boards = {board_of(device) for device in draft.boards}
+    groups = dict.fromkeys(group.name for group in draft.groups)
+    boards = dict.fromkeys(board_of(device) for device in draft.boards)
     for kind, known, found in (("group", groups, layers.groups), ("board", boards, layers.boards)):
-        for name, layer in found.items():
-            if name not in known:
-                hint = did_you_mean(name, known)
-                draft.problems.append(
-                    Problem(layer.name, 0, "", repr(name), f"the name of a {kind} of this fleet", hint)
-                )
+        unknown = [name for name in found if name not in known]
+        for number, name in enumerate(unknown):
+            hint = did_you_mean(name, known) if number < HINTS_LIMIT else ""
+            expected = f"the name of a {kind} of this fleet"
+            draft.problems.append(Problem(found[name].name, 0, "", repr(name), expected, hint))
 
 
 def _trees(draft: Draft, layers: Layers, boards: Sequence[Board]) -> list[_Tree]:
@@ -161,18 +171,22 @@ def _check(draft: Draft, tree: _Tree, complaints: _Complaints) -> None:
 def _check_type(draft: Draft, tree: _Tree, kind: str, boards: list[Board], complaints: _Complaints) -> None:
     profile = draft.types[kind].config
     for path, file in tree.files.items():
-        if not allows(profile.allow, path):
+        if not _allows(profile.allow, path):
             expected = f"a path that boards of type {kind} allow"
             hint = f"allowed: {', '.join(profile.allow) or 'nothing'}"
             complaints.add(Place(file.file, 0, ""), f"the path {path!r}", expected, hint, boards)
     for setting in tree.settings.values():
         value = setting.value.commands if isinstance(setting.value, Probe) else setting.value
-        for command in value if isinstance(value, tuple) else ():
+        for command in dict.fromkeys(value) if isinstance(value, tuple) else ():
             if command not in profile.commands:
                 known = ", ".join(profile.commands) or "none"
                 hint = did_you_mean(command, profile.commands) or f"known: {known}"
                 expected = f"a command of boards of type {kind}"
                 complaints.add(setting.place, f"{command[:60]!r}", expected, hint, boards)
+
+
+_allows = lru_cache(maxsize=1 << 16)(allows)
+"""Most trees hold the same paths."""
 
 
 def _render(draft: Draft, trees: Sequence[_Tree], boards: Sequence[Board], render: Render) -> Texts:
@@ -259,8 +273,3 @@ def _bundle(
         complaints.add(place, str(error), "a bundle within the limits of config", "", [board])
         return None
     return ConfigBundle(digest_of(data), len(data), tree.requires, data)
-
-
-def _some(boards: Sequence[DeviceId]) -> str:
-    more = f" and {len(boards) - 1} more" if len(boards) > 1 else ""
-    return f"{board_of(boards[0])}{more}"
