@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edgesync.wire.blob import PIECE
 from edgesync.wire.errors import ConfigError
-from edgesync.wire.ids import SERVER, device_id, is_label
+from edgesync.wire.ids import COLLECTOR, SERVER, device_id, is_label
 from edgesync.wire.topics import PREFIX, TOPIC_LIMIT
 
 PACKET_LIMIT = PIECE + TOPIC_LIMIT + 64
@@ -56,7 +56,8 @@ def acl(fleet: str) -> str:
     """The access list of a fleet. Raises ConfigError for a name that is not a fleet's."""
     if not is_label(fleet):
         raise ConfigError(f"fleet: found {fleet!r}, expected a name of [a-z0-9-]")
-    return _ACL.format(server=device_id(fleet, SERVER), top=f"{PREFIX}/{fleet}")
+    collector = device_id(fleet, COLLECTOR)
+    return _ACL.format(server=device_id(fleet, SERVER), collector=collector, top=f"{PREFIX}/{fleet}")
 
 
 _BASE = """\
@@ -120,6 +121,10 @@ user {server}
 topic readwrite {top}/#
 topic read $SYS/#
 
+# A collector reads what boards tell of their health, and nothing else.
+user {collector}
+topic read {top}/d/+/t
+
 # Boards: read what is meant for them, their config and all firmware, write what they say of themselves. Nothing else.
 # mosquitto warns of the pattern without %u; a plain topic line would be for clients without a name.
 pattern read {top}/d/%u/desired
@@ -127,6 +132,7 @@ pattern read {top}/d/%u/c/#
 pattern read {top}/b/#
 pattern write {top}/d/%u/reported
 pattern write {top}/d/%u/up
+pattern write {top}/d/%u/t
 """
 
 _OPENSSL = """\

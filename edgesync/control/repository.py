@@ -38,12 +38,12 @@ from edgesync.control.types import (
     Window,
 )
 from edgesync.wire.errors import ConfigError, MalformedMessageError
-from edgesync.wire.ids import SERVER, DeviceId, Digest, device_id
+from edgesync.wire.ids import COLLECTOR, SERVER, DeviceId, Digest, device_id
 from edgesync.wire.messages import COMPONENT_LIMIT
 
 FLEET_FILE = "fleet.yaml"
 FOLDERS = ("boards/", "releases/")
-RESERVED = (SERVER, "broker")
+RESERVED = (SERVER, COLLECTOR, "broker")
 """Names of certificates that are not boards'."""
 PROBLEMS_LIMIT = 500
 """Problems that are told: one mistake can be one of every board's."""

@@ -64,7 +64,8 @@ class LinkOptions:
     `keepalive` (s): at least four times what the largest packet takes to send. `connect_timeout` (s) covers TCP, TLS
     and CONNACK: 30 and more on slow links. `packet_limit` (bytes): a larger packet is not read, the connection is
     dropped. `inbox`: messages that wait for the application. `backoff`, `backoff_limit` (s): the wait before the n-th
-    attempt is drawn from 0 to min(limit, backoff * 2**n), so that a fleet does not come back as one.
+    attempt is drawn from 0 to min(limit, backoff * 2**n), so that a fleet does not come back as one. `session`: the
+    broker keeps QoS 1 messages for this client while it is away, and sends each again until it is told `acknowledge`.
     """
 
     host: str
@@ -78,6 +79,7 @@ class LinkOptions:
     inbox: int = 64
     backoff: float = 1.0
     backoff_limit: float = 300.0
+    session: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,11 @@ class Down:
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """`receipt` is what `acknowledge` needs: the connection that brought it, and the packet's number there."""
+
     topic: str
     payload: bytes
+    receipt: tuple[int, int] = (0, 0)
 
 
 LinkEvent = Up | Down | Message
@@ -123,6 +128,7 @@ class MqttLink:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = tcp.Carried()  # by connections that are no more
+        self._connection = 0  # which it is, counted from the first
 
     # --- the application's side ---------------------------------------------------------------------------------
 
@@ -170,6 +176,14 @@ class MqttLink:
                 await ack
             finally:
                 self._acks.pop(info.mid, None)
+
+    def acknowledge(self, message: Message) -> None:
+        """The message is taken care of for good. Of a link with a `session`; what an earlier connection brought comes
+        again, since nobody can acknowledge it any more.
+        """
+        connection, mid = message.receipt
+        if self._client and mid and connection == self._connection:
+            self._client.ack(mid, 1)
 
     @property
     def answered(self) -> bool:
@@ -231,7 +245,7 @@ class MqttLink:
 
     def _new_client(self) -> _Client:
         options = self._options
-        client = _Client(options.client_id, options.packet_limit)
+        client = _Client(options.client_id, options.packet_limit, session=options.session)
         client.connect_timeout = options.connect_timeout
         client.max_inflight_messages_set(INFLIGHT)
         client.max_queued_messages_set(INFLIGHT)
@@ -255,6 +269,7 @@ class MqttLink:
             client.reason = f"the broker refused: {reason}"
             return
         client.connected_once = True
+        self._connection += 1
         if isinstance(self._context, _ResumingContext):
             self._context.keep(client.socket())
         self._call(self._up, client)
@@ -263,7 +278,8 @@ class MqttLink:
         while not self._room.acquire(timeout=1.0):
             if self._stopping.is_set():
                 return
-        self._call(self._put, Message(message.topic, bytes(message.payload)))
+        receipt = (self._connection, message.mid) if self._options.session and message.qos else (0, 0)
+        self._call(self._put, Message(message.topic, bytes(message.payload), receipt))
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
         self._call(self._acknowledged, mid)
@@ -314,8 +330,14 @@ class MqttLink:
 class _Client(paho.Client):
     """paho's client for one connection: no reconnecting of its own, and no packet above the limit is ever read."""
 
-    def __init__(self, client_id: str, packet_limit: int) -> None:
-        super().__init__(CallbackAPIVersion.VERSION2, client_id, reconnect_on_failure=False)
+    def __init__(self, client_id: str, packet_limit: int, *, session: bool) -> None:
+        super().__init__(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            clean_session=not session,
+            reconnect_on_failure=False,
+            manual_ack=session,
+        )
         self.packet_limit = packet_limit
         self.connected_once = False
         self.opened = False

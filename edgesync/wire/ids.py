@@ -28,6 +28,10 @@ SERVER = "server"
 name would have the server's rights, so there must be none."""
 
 
+COLLECTOR = "collector"
+"""Stands where a board's name would, for a collector that reads what boards tell: its CN is `<fleet>.collector`."""
+
+
 def is_label(text: str) -> bool:
     """True for the name of a fleet or a board: `[a-z0-9-]`, not beginning or ending with a hyphen."""
     return _LABEL.fullmatch(text) is not None

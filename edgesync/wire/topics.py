@@ -3,6 +3,7 @@
 es1/<fleet>/d/<device>/desired     QoS 1, retained   server > board   signed
 es1/<fleet>/d/<device>/reported    QoS 1, retained   board > server   signed
 es1/<fleet>/d/<device>/up          QoS 1, retained   board's last will: presence only, never evidence
+es1/<fleet>/d/<device>/t           QoS 1             board > server   telemetry
 <root>/<blob>/index                retained          server > boards  sizes and the hashes of the leaves
 <root>/<blob>/index/<leaf>         retained          a hash for each piece
 <root>/<blob>/<piece>/<block>      retained          the bytes
@@ -22,7 +23,7 @@ PREFIX = "es1"
 TOPIC_LIMIT = 200
 _NUMBER_LIMIT = 10  # digits: no piece number is longer, and int() of a long text costs time
 
-Kind = Literal["desired", "reported", "up", "index", "leaf", "block"]
+Kind = Literal["desired", "reported", "up", "telemetry", "index", "leaf", "block"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,16 @@ def reported(fleet: str, device: DeviceId) -> str:
 
 def up(fleet: str, device: DeviceId) -> str:
     return f"{PREFIX}/{fleet}/d/{device}/up"
+
+
+def telemetry(fleet: str, device: DeviceId) -> str:
+    """What a board tells of its health. One letter: it is paid for every minute."""
+    return f"{PREFIX}/{fleet}/d/{device}/t"
+
+
+def all_telemetry(fleet: str) -> str:
+    """A collector's filter for what all boards tell."""
+    return f"{PREFIX}/{fleet}/d/+/t"
 
 
 def all_boards(fleet: str, kind: Literal["desired", "reported", "up"]) -> str:
@@ -103,6 +114,8 @@ def parse(topic: str) -> Topic:
         match parts:
             case ["d", device, ("desired" | "reported" | "up") as kind] if device.startswith(f"{fleet}."):
                 return Topic(fleet, kind, device=parse_device(device))
+            case ["d", device, "t"] if device.startswith(f"{fleet}."):
+                return Topic(fleet, "telemetry", parse_device(device))
             case ["d", device, "c", *place] if device.startswith(f"{fleet}."):
                 return _of_blob(topic, fleet, place, parse_device(device))
             case ["b", *place]:

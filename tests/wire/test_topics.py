@@ -20,9 +20,13 @@ NUMBERS = st.integers(0, 10**10 - 1)
 def built(topic: Topic) -> str:
     assert topic.device or topic.blob
     if topic.device and not topic.blob:
-        return {"desired": topics.desired, "reported": topics.reported, "up": topics.up}[topic.kind](
-            topic.fleet, topic.device
-        )
+        of_kind = {
+            "desired": topics.desired,
+            "reported": topics.reported,
+            "up": topics.up,
+            "telemetry": topics.telemetry,
+        }
+        return of_kind[topic.kind](topic.fleet, topic.device)
     assert topic.blob
     root = topics.config(topic.fleet, topic.device) if topic.device else topics.firmware(topic.fleet)
     if topic.kind == "index":
@@ -35,7 +39,7 @@ def built(topic: Topic) -> str:
 @st.composite
 def of_boards(draw: st.DrawFn) -> Topic:
     fleet = draw(LABELS)
-    kind = draw(st.sampled_from(["desired", "reported", "up"]))
+    kind = draw(st.sampled_from(["desired", "reported", "up", "telemetry"]))
     return Topic(fleet, kind, device=ids.device_id(fleet, draw(LABELS)))
 
 
@@ -72,6 +76,7 @@ PARTS = st.sampled_from(
         "٣",
         "kick",
         "c",
+        "t",
     ]
 )
 
@@ -108,6 +113,7 @@ def test_any_text_is_malformed_or_a_topic_that_builds_the_same_text(text: str) -
         topics.kick(topics.firmware("acme"), BLOB),
         topics.piece(topics.firmware("acme"), BLOB, 3),
         topics.all_boards("acme", "desired"),
+        topics.all_telemetry("acme"),
         *topics.all_indexes("acme"),
         f"es1/acme/d/acme.b1/c/{BLOB}",
         f"es1/acme/d/other.b1/c/{BLOB}/index",
