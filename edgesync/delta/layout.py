@@ -11,7 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgesync.delta import elf
-from edgesync.delta.addresses import CODE, FILE_SHIFT, NONE, OFFSETS, POINTERS, RELATIVE, SYMBOLS, Regions, Space
+from edgesync.delta.addresses import (
+    CODE,
+    FILE_SHIFT,
+    NO_TABLES,
+    NONE,
+    OFFSETS,
+    POINTERS,
+    RELATIVE,
+    SYMBOLS,
+    Regions,
+    Space,
+)
 from edgesync.delta.contents import BLOCK
 from edgesync.delta.copies import Copies
 from edgesync.delta.elf import Program, Section
@@ -38,9 +49,17 @@ class Layout:
     bias: Ints
 
 
+NO_LAYOUT = Layout(NO_TABLES.base, NO_TABLES.result, NO_TABLES.regions, NO_TABLES.regions, NO_TABLES.bias)
+"""Of images without programs."""
+
+
 def layout(base: bytes, result: bytes, copies: Copies) -> Layout:
-    """Read both images. Without a program in both, the tables are empty."""
-    pairs = _pair(_programs(base), _programs(result), copies)
+    """Read both images. Without a program in both that changed, the tables are empty."""
+    pairs = [
+        (old, new)
+        for old, new in _pair(_programs(base), _programs(result), copies)
+        if base[old.start : old.start + old.length] != result[new.start : new.start + new.length]
+    ]
     olds, news = [old for old, _ in pairs], [new for _, new in pairs]
     return Layout(
         _space(olds, news, len(base)),

@@ -15,19 +15,22 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from edgesync.delta import encoder, plan
+from edgesync.delta import encoder, plan, views
 from edgesync.delta.apply import apply_delta
 from edgesync.delta.command import run
 from edgesync.delta.crew import Crew, crew_for
 from edgesync.delta.disk import Meter, hash_of, size_of
 from edgesync.delta.format import LENGTH_LIMIT, Header
+from edgesync.delta.layout import NO_LAYOUT
 from edgesync.delta.pair import WHOLE, Pair, opened, pair_of
-from edgesync.delta.ranges import ranges
 from edgesync.delta.survey import PhaseProgress, survey
 from edgesync.host.files import fsync_dir, storage_errors
 from edgesync.wire.blob import HASH
 from edgesync.wire.errors import ConfigError
 from edgesync.wire.ids import Digest
+
+_TABLES_COUNT = 1 << 14
+"""Bytes of a delta below which it is also made without tables: each program takes some 200 bytes in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,7 @@ def make_delta(base_path: str, result_path: str, out_path: str, progress: PhaseP
             raise ConfigError(f"{path}: {length} bytes, expected at most {LENGTH_LIMIT} in an image")
     info = DeltaInfo(0, pair.base_length, _digest(pair.base), pair.result_length, _digest(pair.result))
     with contextlib.closing(crew_for(pair.result_length)) as crew:
-        body = min(
-            (
-                encoder.encode(crew, pair, alignment, functools.partial(report, "encode"))
-                for alignment in _alignments(crew, pair, report)
-            ),
-            key=len,
-        )
+        body = _smallest(crew, pair, report)
     temporary = f"{out_path}.tmp"
     with storage_errors(out_path):
         try:
@@ -80,6 +77,17 @@ def make_delta(base_path: str, result_path: str, out_path: str, progress: PhaseP
     return replace(info, length=length)
 
 
+def _smallest(crew: Crew, pair: Pair, report: PhaseProgress) -> bytes:
+    """All behind the header, with the alignment that is best for this pair."""
+    encode = functools.partial(encoder.encode, crew, pair, report=functools.partial(report, "encode"))
+    found = [(encode(alignment), alignment) for alignment in _alignments(crew, pair, report)]
+    smallest = min((body for body, _ in found), key=len)
+    plain = found[0][1]
+    if len(smallest) < _TABLES_COUNT and len(plain.known.bias):
+        smallest = min(smallest, encode(replace(plain, known=NO_LAYOUT)), key=len)
+    return smallest
+
+
 def _digest(path: str) -> Digest:
     with opened(path) as fd:
         return hash_of(fd, size_of(fd), Meter(0, lambda _done, _total: None), path)
@@ -93,15 +101,14 @@ def _header(info: DeltaInfo) -> Header:
 def _alignments(crew: Crew, pair: Pair, report: PhaseProgress) -> Iterator[plan.Alignment]:
     """Those that are worth a try."""
     if max(pair.base_length, pair.result_length) > WHOLE:
-        yield plan.Alignment(*survey(crew, pair, report))
+        yield survey(crew, pair, report)
         return
     report("align", 0, pair.result_length)
     with pair.opened() as (base, result):
-        images = (
-            ranges([(0, pair.base_length)]).read(base, pair.base),
-            ranges([(0, pair.result_length)]).read(result, pair.result),
-        )
-    yield from plan.variants(*images)
+        seen = views.view(base), views.view(result)
+        images = seen[0].read(base, pair.base), seen[1].read(result, pair.result)
+    for found in plan.variants(*images):
+        yield views.placed(found, *seen, (pair.base_length, pair.result_length))
 
 
 def _verify(base_fd: int, delta_fd: int, info: DeltaInfo, directory: str, report: PhaseProgress) -> None:

@@ -11,25 +11,25 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from edgesync.delta import atlas, chunks, plan, trees
+from edgesync.delta import atlas, chunks, plan, trees, views
 from edgesync.delta.chunks import Chunks
 from edgesync.delta.copies import Copies
 from edgesync.delta.crew import Crew, Task
 from edgesync.delta.groups import Group, Side, divide
-from edgesync.delta.layout import Layout
 from edgesync.delta.pair import Pair, opened
-from edgesync.delta.ranges import Ranges, in_images, ranges, together, union
+from edgesync.delta.plan import Alignment
+from edgesync.delta.ranges import Ranges, ranges, together, union
 from edgesync.delta.trees import File
+from edgesync.delta.views import is_program
 
 SPAN = 64 << 20
 """Bytes of an image that are cut into chunks in one go."""
 PhaseProgress = Callable[[str, int, int], None]
 """Takes the name of a phase, and how many bytes of how many of it are done."""
-_PROGRAM = b"\x7fELF"
 
 
-def survey(crew: Crew, pair: Pair, report: PhaseProgress) -> tuple[Copies, Layout]:
-    """An alignment of two images, and what is known of the programs in both."""
+def survey(crew: Crew, pair: Pair, report: PhaseProgress) -> Alignment:
+    """An alignment of two images, with what is known of the programs in both."""
     files = []
     for path in (pair.base, pair.result):
         with opened(path) as fd:
@@ -51,14 +51,15 @@ def survey(crew: Crew, pair: Pair, report: PhaseProgress) -> tuple[Copies, Layou
             Side(pair.base_length, files[0], chunks.blank(base)),
             Side(pair.result_length, files[1], chunks.blank(result)),
             chunks.match(base, result),
-            functools.partial(_is_program, fd),
+            functools.partial(is_program, fd),
         )
     # The longest first: the last ones to run should be short.
     groups.sort(key=lambda group: -group.base.total)
     tasks = [Task(align_group, (pair, group), group.memory, group.result.total) for group in groups]
-    found = crew.run(tasks, functools.partial(report, "align"))
-    copies = _joined([kept, *(copies for copies, _ in found)])
-    return copies, atlas.joined([known for _, known in found], (pair.base_length, pair.result_length))
+    found = _one_derives(crew, pair, groups, crew.run(tasks, functools.partial(report, "align")))
+    copies = _joined([kept, *(each.copies for each in found)])
+    known = atlas.joined([each.known for each in found], (pair.base_length, pair.result_length))
+    return Alignment(copies, known, next((each.types for each in found if each.types), None))
 
 
 def cut_spans(path: str, spans: Sequence[tuple[int, int]]) -> Chunks:
@@ -67,13 +68,21 @@ def cut_spans(path: str, spans: Sequence[tuple[int, int]]) -> Chunks:
         return chunks.joined([chunks.cut(ranges([span]).read(fd, path), span[0]) for span in spans])
 
 
-def align_group(pair: Pair, group: Group) -> tuple[Copies, Layout]:
+def align_group(pair: Pair, group: Group, derive: bool = True) -> Alignment:
     """The best alignment of a group, in terms of the images."""
     with pair.opened() as (base_fd, result_fd):
         base, result = group.base.read(base_fd, pair.base), group.result.read(result_fd, pair.result)
-    *_, best = plan.variants(base, result, derive=False)
-    known = atlas.placed(best.known, group.base, group.result, (pair.base_length, pair.result_length))
-    return in_images(best.copies, group.base, group.result), known
+    *_, best = plan.variants(base, result, derive=derive)
+    return views.placed(best, group.base, group.result, (pair.base_length, pair.result_length))
+
+
+def _one_derives(crew: Crew, pair: Pair, groups: Sequence[Group], found: Sequence[Alignment]) -> list[Alignment]:
+    """The alignments with the type information of one kernel, the longest: a chapter has no room for more."""
+    kept = max(found, key=lambda each: each.types.how.length if each.types else -1, default=None)
+    again = [number for number, each in enumerate(found) if each.types and each is not kept]
+    tasks = [Task(align_group, (pair, groups[number], False), groups[number].memory, 0) for number in again]
+    better = dict(zip(again, crew.run(tasks, lambda _done, _total: None), strict=True))
+    return [better.get(number, each) for number, each in enumerate(found)]
 
 
 def _spans(length: int, files: Sequence[File]) -> Iterator[list[tuple[int, int]]]:
@@ -96,10 +105,6 @@ def _spans(length: int, files: Sequence[File]) -> Iterator[list[tuple[int, int]]
 
 def _in_order(some: Ranges) -> list[tuple[int, int]]:
     return sorted(zip(some.offset.tolist(), some.length.tolist(), strict=True))
-
-
-def _is_program(fd: int, file: File) -> bool:
-    return file.ranges.part(0, len(_PROGRAM)).read(fd, file.path) == _PROGRAM
 
 
 def _joined(parts: Sequence[Copies]) -> Copies:

@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from delta_kernels import kernels
 from delta_parts import Bench, delta_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,69 +14,8 @@ from hypothesis import strategies as st
 from edgesync.delta import btf, btf_order, make
 from edgesync.delta.format import DERIVED_LIMIT
 
-SIMPLE = (btf.POINTER, btf.TYPEDEF, btf.CONST, btf.FUNCTION, btf.FORWARD, btf.FLOAT, btf.TYPE_TAG)
 NOTHING = np.zeros(0, np.int64)
 NO_ORDER = btf.Order(NOTHING, NOTHING, NOTHING)
-
-
-def section(types, names):
-    """A section with `types` (name, kind, members, words, in which a string is a name's and a tuple a type's), whose
-    order is theirs, and with the names in the order of `names`.
-    """
-    number = {id(entry): index for index, entry in enumerate(types, 1)}
-    at, text = {}, b""
-    for name in names:
-        at[name] = len(text)
-        text += name.encode() + b"\0"
-    words = []
-    for name, kind, members, rest in types:
-        words += [at[name], kind << 24 | members]
-        words += [at[w] if isinstance(w, str) else w if isinstance(w, int) else number[id(w)] for w in rest]
-    body = struct.pack(f"<{len(words)}I", *words)
-    return btf.HEADER.pack(btf.MAGIC, 1, 0, btf.HEADER.size, 0, len(body), len(body), len(text)) + body + text
-
-
-def kernel_types(seed, count):
-    """Types of every kind, each of which refers to some before it."""
-    chance = random.Random(seed)
-    types = [["int", btf.INT, 0, [4, 0x20]]]
-    for index in range(count):
-        name, other = f"{chance.choice('abc')}_{index}", lambda: chance.choice(types)
-        kind = chance.choice((*SIMPLE, btf.STRUCT, btf.ENUM, btf.PROTOTYPE, btf.ARRAY, btf.ENUM64, btf.DATA_SECTION))
-        members = chance.randrange(1, 5) if kind in btf._EACH else 0
-        if kind in SIMPLE:
-            rest = [other() if kind in btf._REFERS else 8]
-        elif kind == btf.ARRAY:
-            rest = [0, other(), types[0], chance.randrange(99)]
-        elif kind == btf.PROTOTYPE:
-            rest = [other()] + [word for m in range(members) for word in (f"arg{m}", other())]
-        elif kind == btf.DATA_SECTION:
-            rest = [8] + [word for m in range(members) for word in (other(), 8 * m, 8)]
-        elif kind == btf.STRUCT:
-            rest = [32] + [word for m in range(members) for word in (f"field{m}_{index % 9}", other(), 64 * m)]
-        else:
-            rest = [4] + [word for m in range(members) for word in (f"V{index}_{m}", m, 0)[: btf._EACH[kind]]]
-        types.append([name, kind, members, rest])
-    return types
-
-
-def names_of(types):
-    found = dict.fromkeys(["", *(name for name, *_ in types)])
-    return list(found | dict.fromkeys(word for *_, rest in types for word in rest if isinstance(word, str)))
-
-
-def kernels(seed, count=600):
-    """Two sections: of the second the types and names have another order, and some are new."""
-    chance = random.Random(seed)
-    types = kernel_types(seed, count)
-    old = section(types, names_of(types))
-    mixed = [types[0], *types[300:], *types[1:300]]
-    for index in range(5):
-        mixed.insert(chance.randrange(len(mixed)), [f"new{index}", btf.STRUCT, 1, [8, "field0_0", types[index], 0]])
-    names = names_of(mixed)
-    rest = names[1:]
-    chance.shuffle(rest)
-    return old, section(mixed, ["", *rest])
 
 
 def how(**changed):
