@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ def _check(args: argparse.Namespace) -> int:
         problems = check(fleet, images, cache=HashCache(_cache())) if images else []
     except FleetInvalidError as error:
         problems = list(error.problems)
-    notes = _notes(fleet, images) if fleet and images else []
+    notes = [*(_notes(fleet, images) if fleet and images else ()), *(_waiting(fleet) if fleet else ())]
     if args.sarif:
         print(json.dumps(log(problems, edgesync.__version__), indent=2))
     elif args.json:
@@ -91,6 +92,26 @@ def _notes(fleet: Fleet, images: Path) -> list[str]:
             costs = price(path) if path.is_file() else ()
             notes += [f"{image.file}:{image.line}: images.{image.component}.path: {cost}" for cost in costs]
     return sorted(notes)
+
+
+def _waiting(fleet: Fleet) -> Iterator[str]:
+    """Config that the board's own release does not bring the firmware for: not wrong, but it will wait."""
+    from edgesync.control.desired import compile_fleet
+    from edgesync.wire import versions
+    from edgesync.wire.ids import board_of
+
+    boards: dict[tuple[str, str, str], list[str]] = {}
+    for wanted in compile_fleet(fleet).values():
+        if wanted.config is None or not wanted.config.requires or not wanted.images:
+            continue
+        requires = versions.parse(wanted.config.requires)
+        version = wanted.images[requires.component].version
+        if not requires.accepts(version):
+            boards.setdefault((str(requires), wanted.release, version), []).append(board_of(wanted.device))
+    for (requires_text, release, version), names in sorted(boards.items()):
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        brings = f"its release {release} brings version {version}"
+        yield f"config of board {names[0]}{more}: requires {requires_text}, and waits, because {brings}"
 
 
 def _cache() -> Path | None:

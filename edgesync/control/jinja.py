@@ -147,6 +147,8 @@ def _text(template: Template, file: str, context: Mapping[str, Any]) -> str | Fa
             size += len(part.encode())
             if size > TEXT_LIMIT:
                 return Fault(0, f"a text of more than {TEXT_LIMIT} bytes", f"at most {TEXT_LIMIT}")
+    except MemoryError:
+        return Fault(0, f"a rendering of more than {MEMORY >> 20} MiB of memory", _RENDERS)
     except Exception as error:  # noqa: BLE001 - a template may raise anything that its expressions can
         what = " ".join(str(error).split())[:200] or type(error).__name__
         return Fault(_line(error, file), what, _RENDERS)

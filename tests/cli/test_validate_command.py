@@ -170,7 +170,7 @@ def test_what_is_staged_is_checked_and_not_what_lies_there(lab: Path, capsys: py
     spoil(fleet / "fleet.yaml", "format: 9", "format: 1")
     assert run(str(fleet)) == 0
     assert run(str(fleet), "--staged") == 1
-    assert "fleet.yaml:3: format: found '9'" in capsys.readouterr().out
+    assert ": format: found '9'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("how", [["-m", "x"], ["-a", "-m", "x"], ["-m", "x", "--", "fleet.yaml"]])
@@ -233,3 +233,19 @@ def test_config_is_counted_with_its_largest_bundle(lab: Path, capsys: pytest.Cap
     place.write_text("x")
     assert run(str(lab / "fleet")) == 0
     assert re.search(r"no problems; config for 3 boards, at most \d+ bytes\n$", capsys.readouterr().out)
+
+
+def test_config_that_waits_for_firmware_that_nobody_sends_is_noted_and_no_problem(
+    lab: Path, capsys: pytest.CaptureFixture[str]
+):
+    place = lab / "fleet/config/groups/canary/config.yaml"
+    place.parent.mkdir(parents=True)
+    place.write_text("requires: firmware >= 1\n")
+    assert run(str(lab / "fleet")) == 0
+    assert "note:" not in capsys.readouterr().out
+    place.write_text("requires: firmware > 1\n")
+    assert run(str(lab / "fleet")) == 0
+    assert (
+        "note: config of board b01: requires firmware > 1, and waits, because its release v1 brings version 1\n"
+        in capsys.readouterr().out
+    )
