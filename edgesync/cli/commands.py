@@ -18,7 +18,8 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         subparsers,
         "history",
         "what happened, oldest first",
-        "Print the newest events: commits, waves, what each board did, what was refused.",
+        "Print the newest events: when, the commit and whose it is, the board, what happened and why: commits, waves, "
+        "what each board did, why it failed, what was refused.",
         "Example: edgesync history --board demo.b01 -n 20",
     )
     history.add_argument("--board", metavar="BOARD", help="this board's events, and the fleet's")
@@ -79,8 +80,9 @@ def _history(args: argparse.Namespace) -> int:
 
 def _line(entry: dict[str, Any]) -> str:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry["time"]))
-    who = entry["device"] or "fleet"
-    return f"{when}Z  {entry['revision'][:8]:8}  {who:20}  {entry['event']:12}  {entry['detail']}".rstrip()
+    what = entry["device"] or "fleet"
+    change = f"{entry['revision'][:8]:8}  {entry['author']:12}"
+    return f"{when}Z  {change}  {what:20}  {entry['event']:12}  {entry['detail']}".rstrip()
 
 
 def _post(args: argparse.Namespace, command: str, **body: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgesync.cli import client
 from edgesync.wire.ids import parse_device
@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 EVERY = 1.0
 """Seconds between two looks with --watch."""
 
+DIGITS = 8
+"""Of a config's digest: enough to tell one from the next."""
+
+_COLUMNS = ("board", "wave", "status", "health", "phase", "config", "bytes", "rate", "left", "error")
 _WHOLE = ("board", "status")
+_NUMBERS = ("bytes", "rate", "left")
+_FOLDED = ("health", "config", "error")
+
+_HEALTH = {"Healthy": "green", "Progressing": "cyan", "Degraded": "bold red", "Unknown": "yellow"}
 
 _STYLES = {
     "confirmed": "green",
@@ -32,8 +40,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "status",
         help="where each board stands",
-        description="Show the revision, the rollout and its waves, and each board: phase, bytes, rate, time left. With "
-        "BOARD show that one, and which ways there are to what it shall run: bytes, CPU time, and why not the other.",
+        description="Show the revision, the rollout and its waves, and each board: health (* is OutOfSync), phase, "
+        "config, bytes, rate, time left. With BOARD show that one: why it stands so, its config and budget, and which "
+        "ways there are to what it shall run: bytes, CPU time, and why not the other.",
         epilog="docs/operations.md describes every word, and the JSON. Example: edgesync status --watch",
     )
     parser.add_argument("board", nargs="?", metavar="BOARD", help="one board, such as demo.b01")
@@ -78,16 +87,20 @@ def render(status: dict[str, Any]) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
+    rows = [_row(board, status["rollout"]["waves"]) for board in status["boards"]]
+    # What is the same for every board, or told of none, gives way to which board it is and how it stands.
+    told = [name for name in _COLUMNS if name in _WHOLE or any(str(row[name]) for row in rows)]
+    if len(status["rollout"]["waves"]) < 2 and "wave" in told:
+        told.remove("wave")
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("board", "wave", "status", "phase"):
-        # On a narrow terminal the numbers give way: which board, and how it stands, is what one came for.
-        whole = [len(board["device" if name == "board" else name]) for board in status["boards"] if name in _WHOLE]
-        table.add_column(name, no_wrap=True, min_width=max(whole, default=0))
-    for name in ("bytes", "rate", "left"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("error", overflow="fold")
-    for board in status["boards"]:
-        table.add_row(*_row(board, status["rollout"]["waves"]))
+    for name in told:
+        whole = [len(str(row[name])) for row in rows] if name in _WHOLE else []
+        justify: Literal["left", "right"] = "right" if name in _NUMBERS else "left"
+        table.add_column(
+            name, justify=justify, no_wrap=name not in _FOLDED, overflow="fold", min_width=max(whole, default=0)
+        )
+    for row in rows:
+        table.add_row(*(row[name] for name in told))
     return Group(*(Text(line, style) for line, style in _head(status)), Text(), table)
 
 
@@ -99,6 +112,11 @@ def _head(status: dict[str, Any]) -> list[tuple[str, str]]:
     lines = [
         (f"fleet {status['fleet']}  revision {rollout['revision'][:12] or '(none yet)'}  {rollout['subject']}", "bold"),
         (f"rollout {rollout['id'] or '(none yet)'}  {phase}  {counts}", ""),
+        (f"{status['sync']}, {status['health']}", _HEALTH[status["health"]]),
+    ]
+    lines += [
+        (f"group {g['name']}: {g['sync']}, {g['health']}, {g['boards']} boards", _HEALTH[g["health"]])
+        for g in status["groups"]
     ]
     if waves:
         lines.append((f"waves {waves}", ""))
@@ -116,22 +134,34 @@ def _head(status: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def _row(board: dict[str, Any], waves: list[dict[str, Any]]) -> list[Any]:
+def _row(board: dict[str, Any], waves: list[dict[str, Any]]) -> dict[str, Any]:
     from rich.text import Text
 
-    wave = waves[board["wave"]]["name"] if board["wave"] < len(waves) else ""
     error = f"{board['error']['name']}: {board['error']['detail']}".rstrip(": ") if board["error"] else ""
     away = " (away)" if board["up"] is False else ""
-    return [
-        board["device"],
-        wave,
-        Text(board["status"], _STYLES.get(board["status"], "")),
-        f"{board['phase'] or ''}{away}",
-        f"{board['done']:,} / {board['total']:,}" if board["total"] else "",
-        f"{board['rate']:,.0f} B/s" if board["rate"] else "",
-        _duration(board["left"]) if board["left"] is not None else "",
-        Text(error, "red"),
-    ]
+    return {
+        "board": board["device"],
+        "wave": waves[board["wave"]]["name"] if board["wave"] < len(waves) else "",
+        "status": Text(board["status"], _STYLES.get(board["status"], "")),
+        "health": Text(board["health"] + ("" if board["sync"] == "Synced" else " *"), _HEALTH[board["health"]]),
+        "phase": f"{board['phase'] or ''}{away}",
+        "config": config(board["config"]),
+        "bytes": f"{board['done']:,} / {board['total']:,}" if board["total"] else "",
+        "rate": f"{board['rate']:,.0f} B/s" if board["rate"] else "",
+        "left": _duration(board["left"]) if board["left"] is not None else "",
+        "error": Text(error, "red") if error else Text(board["waits"]),
+    }
+
+
+def config(told: dict[str, Any] | None) -> str:
+    """A board's config in a few characters: which it has, where it goes, and what was changed by hand."""
+    if told is None:
+        return ""
+    held, wanted = (told["held"] or "none")[:DIGITS], told["wanted"][:DIGITS]
+    way = held if held == wanted else f"{held} > {wanted}"
+    phase = f" {told['phase']}" if told["phase"] not in (None, "idle") else ""
+    drift = f", {told['drift']} drifted" if told["drift"] else ""
+    return f"{way}{phase}{drift}"
 
 
 def _ahead(share: dict[str, Any]) -> str:

@@ -44,7 +44,7 @@ from edgesync.control.tasks import end
 from edgesync.host.clock import Clock
 from edgesync.wire.errors import EdgesyncError, StorageError
 from edgesync.wire.ids import BlobId, DeviceId, Digest
-from edgesync.wire.messages import ErrorReport
+from edgesync.wire.messages import ErrorReport, Source
 
 log = logging.getLogger("edgesync.rollout")
 
@@ -114,6 +114,10 @@ class Driver:
         """The desired state of a board."""
         board = self.state.boards.get(device)
         return board.offered if board else None
+
+    def config_source(self, device: DeviceId) -> Source | None:
+        """How the config of a board's desired state gets to it, None where nothing is sent."""
+        return self._signing.sources.get(device)
 
     def refused(self, device: DeviceId, error: EdgesyncError) -> None:
         """A desired state that cannot be signed."""
@@ -228,7 +232,7 @@ class Driver:
                 continue
             current = signed is not None and signed.version == offered.desired.version
             if signed and current and bool(signed.config) == bool(offered.new_config):
-                publisher.desire(device, signed.packed, offered.blobs, signed.config)
+                self._signing.signed(publisher, device, offered, signed)
             else:
                 unsigned[device] = offered
         self._signing.put(unsigned)

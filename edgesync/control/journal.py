@@ -27,9 +27,14 @@ def entries(before: State, after: State, now: float, device: DeviceId | None = N
         yield entry("wave", after.spec.fleet.waves[after.open_waves - 1].name)
     alone = device in after.boards and (after.phase, after.open_waves) == (before.phase, before.open_waves)
     for name in [device] if device and alone else after.boards:
-        board = after.boards[name]
-        if _is_news(before.boards.get(name), board):
+        old, board = before.boards.get(name), after.boards[name]
+        if old is board:
+            continue
+        if _is_news(old, board):
             yield entry(board.status.value, _detail(board), name)
+        if _drift(old) != _drift(board):
+            left = f"{_drift(board)} files of its config are not as git has them"
+            yield entry("drift", left if _drift(board) else "its config is as git has it again", name)
     if not alone:
         for name in before.boards.keys() - after.boards.keys():
             yield entry("removed", "the fleet repository declares this board no more", name)
@@ -38,20 +43,27 @@ def entries(before: State, after: State, now: float, device: DeviceId | None = N
 
 
 def _is_news(old: Standing | None, new: Standing) -> bool:
-    if old is new or (new.status is Status.WAITING and new.error is None):
+    if new.status is Status.WAITING and new.error is None:
         return False
     return old is None or (old.status, old.error) != (new.status, new.error)
+
+
+def _drift(board: Standing | None) -> int:
+    return board.reported.config.drift if board and board.reported and board.reported.config else 0
 
 
 def _detail(board: Standing) -> str:
     if board.error:
         return f"{board.error.name}: {board.error.detail}".rstrip(": ")
+    config = f"config {board.wanted.config.sha256[:12]}" if board.wanted.config else ""
     if board.status is Status.OFFERED and board.offered:
-        desired = board.offered.desired
-        return f"{desired.release}, version {desired.version}, {_bytes(board)} bytes to fetch"
+        version = f"version {board.offered.desired.version}"
+        fetch = f"{_bytes(board)} bytes of firmware to fetch" if board.offered.new_images else ""
+        return ", ".join(filter(None, (board.wanted.release, config, version, fetch)))
     if board.status is Status.CONFIRMED and board.reported:
-        return f"{board.wanted.release} in slot {board.reported.slot}, boot {board.reported.boot_id[:13]}"
-    return board.wanted.release
+        runs = f"{board.wanted.release} in slot {board.reported.slot}, boot {board.reported.boot_id[:13]}"
+        return ", ".join(filter(None, (runs if board.wanted.images else "", config)))
+    return ", ".join(filter(None, (board.wanted.release, config)))
 
 
 def _bytes(board: Standing) -> int:

@@ -67,7 +67,10 @@ from edgesync.control.standing import (
     Standing,
     State,
     Status,
+    Tally,
     Tick,
+    retally,
+    tally,
 )
 from edgesync.wire.ids import DeviceId
 from edgesync.wire.messages import Desired, ErrorReport, Target
@@ -213,7 +216,10 @@ def _advance(state: State, device: DeviceId | None, now: float, effects: list[Ef
             old = boards[name]
             boards[name] = new = _place(state, old, now, effects)
             moved = moved or new.status is not old.status or new.part != old.part
-        state = replace(state, boards=boards)
+        standing = (
+            tally(boards.values()) if device is None else retally(state.tally, state.boards[device], boards[device])
+        )
+        state = replace(state, boards=boards, tally=standing)
         if not moved:
             return state
         settled = _settle(state)
@@ -363,16 +369,19 @@ def _settle(state: State) -> State:
     if state.phase not in ("running", "done"):
         return state
     fleet = state.spec.fleet
-    parts = [board for board in state.boards.values() if board.part]
-    reached = sum(board.status in REACHED for board in parts)
-    bad = [board for board in parts if board.status in BAD]
-    if bad and len(bad) >= fleet.abort_at * reached - _ROUNDING:
-        failed = {digest for board in bad for digest in evidence.suspects(board)}
-        reason = f"{len(bad)} of {reached} reached boards failed or were lost, the limit is {fleet.abort_at:.0%}"
+    reached, bad = _count(state.tally, REACHED), _count(state.tally, BAD)
+    if bad and bad >= fleet.abort_at * reached - _ROUNDING:
+        failed = {
+            digest
+            for board in state.boards.values()
+            if board.part and board.status in BAD
+            for digest in evidence.suspects(board)
+        }
+        reason = f"{bad} of {reached} reached boards failed or were lost, the limit is {fleet.abort_at:.0%}"
         return replace(state, phase="aborted", reason=reason, quarantine=state.quarantine | failed)
     if state.open_waves:
         wave = fleet.waves[state.open_waves - 1]
-        members = [board for board in parts if board.wanted.wave == state.open_waves - 1]
+        members = {place: count for place, count in state.tally.items() if place.wave == state.open_waves - 1}
         if _unreachable(members, wave.success):
             reason = f"wave {wave.name}: {wave.success:.0%} of its boards can no longer be confirmed"
             return replace(state, phase="failed", reason=reason)
@@ -380,21 +389,24 @@ def _settle(state: State) -> State:
             return replace(state, phase="running")
     if state.open_waves < len(fleet.waves):
         return replace(state, phase="running", open_waves=state.open_waves + 1)
-    finished = all(board.status is Status.CONFIRMED or board.status in BAD for board in parts)
+    finished = _count(state.tally, BAD | {Status.CONFIRMED}) == _count(state.tally, frozenset(Status))
     return replace(state, phase="done" if finished else "running")
 
 
-def _unreachable(members: list[Standing], success: float) -> bool:
-    able = [board for board in members if not board.parked]
-    good = sum(board.status not in BAD for board in able)
-    return bool(able) and good < success * len(able) - _ROUNDING
+def _count(tally: Tally, statuses: frozenset[Status]) -> int:
+    return sum(count for place, count in tally.items() if place.status in statuses)
 
 
-def _passed(members: list[Standing], success: float) -> bool:
+def _unreachable(members: Tally, success: float) -> bool:
+    able = {place: count for place, count in members.items() if not place.parked}
+    good = _count(able, frozenset(Status) - BAD)
+    return bool(able) and good < success * sum(able.values()) - _ROUNDING
+
+
+def _passed(members: Tally, success: float) -> bool:
     if not members:
         return True
-    if any(board.status in _EXPECTED or (board.status is Status.WAITING and not board.parked) for board in members):
+    if any(place.status in _EXPECTED or (place.status is Status.WAITING and not place.parked) for place in members):
         return False
-    reached = [board for board in members if board.status in REACHED]
-    confirmed = sum(board.status is Status.CONFIRMED for board in reached)
-    return bool(reached) and confirmed >= success * len(reached) - _ROUNDING
+    reached = _count(members, REACHED)
+    return bool(reached) and _count(members, frozenset({Status.CONFIRMED})) >= success * reached - _ROUNDING

@@ -230,7 +230,9 @@ class Service:
         if standing is None:
             raise NotReachableError(f"board: found {device!r}, which this fleet does not declare or gives no release")
         rollouts = await self._driver.in_thread(lambda: self._store.parts(device))
-        return view.detail(self._driver.state, standing, self._view, rollouts)
+        source = self._driver.config_source(device)
+        now = self._clock.wall()
+        return view.detail(self._driver.state, standing, self._view, now, rollouts=rollouts, source=source)
 
     def blobs(self) -> list[dict[str, Any]]:
         return view.blobs(self._driver.state)

@@ -23,6 +23,7 @@ from edgesync.control.state import Signed, Store
 from edgesync.trust.director import sign_desired
 from edgesync.wire.errors import BuildFailedError, EdgesyncError
 from edgesync.wire.ids import DeviceId, Digest
+from edgesync.wire.messages import Source
 
 log = logging.getLogger("edgesync.rollout")
 
@@ -41,11 +42,12 @@ class Desk(Protocol):
 
 
 class Signing:
-    """What waits to be signed: of each board the newest alone."""
+    """What waits to be signed: of each board the newest alone. `sources`: how config that is sent gets to its board."""
 
     def __init__(self, store: Store, signer: CryptoSigner, desk: Desk) -> None:
         self._store, self._signer, self._desk = store, signer, desk
         self._blobs = ConfigBlobs()
+        self.sources: dict[DeviceId, Source] = {}
         self._waiting: dict[DeviceId, Offered] = {}
         self._kick = asyncio.Event()
         self._working = False
@@ -61,6 +63,15 @@ class Signing:
     def forget(self, device: DeviceId) -> None:
         """The board left the fleet."""
         self._waiting.pop(device, None)
+        self.sources.pop(device, None)
+
+    def signed(self, publisher: Publisher, device: DeviceId, offered: Offered, message: Signed) -> None:
+        """What is signed and saved may be published."""
+        if message.config:
+            self.sources[device] = message.config.source
+        else:
+            self.sources.pop(device, None)
+        publisher.desire(device, message.packed, offered.blobs, message.config)
 
     async def run(self, publisher: Publisher) -> None:
         """Until cancelled."""
@@ -91,7 +102,7 @@ class Signing:
         for device, message in signed.items():
             # A newer one waits for its turn, or the board has left, where this is not in force any more.
             if self._desk.in_force(device) == chunk[device]:
-                publisher.desire(device, message.packed, chunk[device].blobs, message.config)
+                self.signed(publisher, device, chunk[device], message)
 
     def _sign(
         self,

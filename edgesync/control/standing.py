@@ -5,10 +5,11 @@ No behaviour beyond reading themselves; the rules are in `edgesync.control.rollo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from edgesync.control.means import Means
 from edgesync.control.planner import BlobKey, Blobs, Built, Stock
@@ -144,6 +145,36 @@ class Standing:
         return report is not None and report.config is not None and report.config.phase is ConfigPhase.PROBING
 
 
+class Place(NamedTuple):
+    """Where boards stand alike, for the rollout as a whole."""
+
+    wave: int
+    status: Status
+    parked: bool
+
+
+Tally = Mapping[Place, int]
+"""How many boards that take part stand where; no place without boards."""
+
+
+def tally(boards: Iterable[Standing]) -> Tally:
+    return Counter(_place(board) for board in boards if board.part)
+
+
+def retally(before: Tally, old: Standing, new: Standing) -> Tally:
+    """The tally after one board moved: thousands of them must not be counted for each report."""
+    if (_place(old), old.part) == (_place(new), new.part):
+        return before
+    after = Counter(before)
+    after.update([_place(new)] if new.part else [])
+    after.subtract([_place(old)] if old.part else [])
+    return +after
+
+
+def _place(board: Standing) -> Place:
+    return Place(board.wanted.wave, board.status, board.parked)
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """A revision, compiled: what each board shall run, the sizes (bytes) of all stored images, the commit's author and
@@ -162,7 +193,7 @@ class Spec:
 class State:
     """The fleet. `author`, `subject` are the commit's, `started` (s) is when it was seen. `open_waves` counts from the
     first; `quarantine` holds digests that no board is offered any more; `listening` (s) is since when the broker is
-    heard, or None: silence is only silence where one could hear.
+    heard, or None: silence is only silence where one could hear. `tally` counts the boards.
     """
 
     spec: Spec | None = None
@@ -179,6 +210,7 @@ class State:
     blobs: Blobs = field(default_factory=dict)
     quarantine: frozenset[Digest] = frozenset()
     listening: float | None = None
+    tally: Tally = field(default_factory=dict, compare=False)
 
     @property
     def stock(self) -> Stock:

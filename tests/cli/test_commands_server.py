@@ -55,8 +55,8 @@ def test_history_is_a_line_an_event_or_json(asked: list[Any], capsys: pytest.Cap
     assert asked == ["/v1/history?n=2&board=demo.b1"]
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [
-        ["1970-01-01", "00:00:00Z", "cccccccc", "demo.b1", "confirmed", "v2"],
-        ["1970-01-01", "00:00:00Z", "cccccccc", "fleet", "wave"],
+        ["1970-01-01", "00:00:00Z", "cccccccc", "Ada", "demo.b1", "confirmed", "v2"],
+        ["1970-01-01", "00:00:00Z", "cccccccc", "Ada", "fleet", "wave"],
     ]
     assert main.main(["history", "--socket", "/none", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[0])["device"] == "demo.b1"

@@ -16,24 +16,30 @@ def status(**other: Any) -> dict[str, Any]:
     board = {
         "device": "demo.b01",
         "status": "acting",
+        "sync": "OutOfSync",
+        "health": "Progressing",
         "since": 1.0,
         "part": True,
         "phase": "fetching",
         "release": "v2",
         "wave": 1,
+        "waits": "",
         "up": True,
         "seen": 2.0,
         "done": 16384,
         "total": 442623,
         "rate": 3754.0,
         "left": 113.5,
+        "config": {"wanted": "ab" * 32, "held": "cd" * 32, "phase": "probing", "drift": 0},
         "error": None,
     }
     failed = {
         **board,
         "device": "demo.b02",
         "status": "failed",
+        "health": "Degraded",
         "phase": "failed",
+        "config": None,
         "rate": None,
         "left": None,
         "up": False,
@@ -62,7 +68,10 @@ def status(**other: Any) -> dict[str, Any]:
         "fleet": "demo",
         "problem": "",
         "broker": {"connected": True, "reason": ""},
+        "sync": "OutOfSync",
+        "health": "Degraded",
         "rollout": rollout,
+        "groups": [{"name": "north", "boards": 2, "sync": "OutOfSync", "health": "Degraded", "counts": {}}],
         "builds": [],
         "ahead": [],
         "quarantine": [],
@@ -72,7 +81,7 @@ def status(**other: Any) -> dict[str, Any]:
     }
 
 
-def shown(value: dict[str, Any], width: int = 160) -> str:
+def shown(value: dict[str, Any], width: int = 200) -> str:
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
         console.print(render(value))
@@ -83,7 +92,7 @@ def test_a_board_s_line_has_phase_bytes_rate_time_left_and_error() -> None:
     text = shown(status())
     (line,) = [line for line in text.splitlines() if line.startswith("demo.b01")]
     assert line.split() == [
-        *("demo.b01", "rest", "acting", "fetching"),
+        *("demo.b01", "rest", "acting", "Progressing", "*", "fetching", "cdcdcdcd", ">", "abababab", "probing"),
         *("16,384", "/", "442,623", "3,754", "B/s", "1", "min", "54", "s"),
     ]
     (line,) = [line for line in text.splitlines() if line.startswith("demo.b02")]
@@ -108,6 +117,8 @@ def test_the_head_tells_revision_rollout_waves_and_every_trouble() -> None:
     for part in (
         "fleet demo  revision cccccccccccc  Ship v2",
         "rollout abc  running  1 acting, 1 failed",
+        "OutOfSync, Degraded",
+        "group north: OutOfSync, Degraded, 2 boards",
         "waves canary > rest (closed)",
         "broker: 127.0.0.1:1883: refused",
         "FleetInvalid: fleet.yaml:3: found x",
@@ -118,6 +129,15 @@ def test_the_head_tells_revision_rollout_waves_and_every_trouble() -> None:
         "refused 3 of demo.b02: ForgedMessage: not signed",
     ):
         assert part in text
+
+
+def test_a_board_that_waits_says_what_for_and_config_says_what_was_changed_by_hand() -> None:
+    value = status()
+    value["boards"][0] |= {"status": "waiting", "waits": "outside of window nights, until 2026-11-26 21:00Z"}
+    value["boards"][1] |= {"config": {"wanted": "ab" * 32, "held": "ab" * 32, "phase": "idle", "drift": 2}}
+    lines = shown(value).splitlines()
+    assert any("demo.b01" in line and "outside of window nights, until 2026-11-26 21:00Z" in line for line in lines)
+    assert any("demo.b02" in line and "abababab, 2 drifted" in line for line in lines)
 
 
 def test_a_fleet_without_a_rollout_and_a_narrow_terminal_are_no_trouble() -> None:
@@ -140,10 +160,46 @@ def way(kind: str, **other: Any) -> dict[str, Any]:
     return {**given, "against": "", **other}
 
 
+def detail(**other: Any) -> dict[str, Any]:
+    """What the server says of one board alone."""
+    given = {
+        "ways": [],
+        "config_source": {"kind": "delta", "base": "cd" * 32, "blob": "e" * 32, "length": 69},
+        "requires": "firmware >= 2",
+        "month": 400_000,
+        "budget_left": 600_000,
+        "quarantine": [],
+        "rollouts": [],
+    }
+    return {**status()["boards"][0], **given, **other}
+
+
+def test_one_board_tells_its_config_its_budget_and_what_became_of_it_in_the_last_rollouts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = {"started": 0.0, "revision": "c" * 40, "subject": "Say two", "status": "failed"}
+    board = detail(quarantine=["ab" * 32], rollouts=[{**part, "error": "ProbeFailed: ping: exit status 1"}])
+    monkeypatch.setattr(client.Client, "get", lambda _self, _target: board)
+    assert main.main(["status", "demo.b01", "--socket", "/none"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "OutOfSync, Progressing for ",
+        "config cdcdcdcdcdcd, shall be abababababab, requires firmware >= 2: probing",
+        "sent as a delta from cdcdcdcdcdcd of 69 bytes",
+        "400,000 bytes this month, 600,000 left of its budget",
+        "quarantine: abababababab failed here",
+        "1970-01-01 00:00Z cccccccc Say two: failed ProbeFailed: ping: exit status 1",
+    ):
+        assert words in text
+    board["config"] |= {"held": "ab" * 32, "phase": "idle", "drift": 3}
+    assert main.main(["status", "demo.b01", "--socket", "/none"]) == 0
+    assert "config abababababab, 3 files changed by hand" in capsys.readouterr().out
+
+
 def test_one_board_shows_each_way_its_bytes_and_why_not_the_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    board = {**status()["boards"][0], "ways": [way("delta", bytes=262697, chosen=True), way("full", against="larger")]}
+    board = detail(ways=[way("delta", bytes=262697, chosen=True), way("full", against="larger")])
     asked: list[str] = []
     monkeypatch.setattr(client.Client, "get", lambda _self, target: asked.append(target) or board)
     assert main.main(["status", "demo.b01", "--socket", "/none"]) == 0
@@ -154,7 +210,7 @@ def test_one_board_shows_each_way_its_bytes_and_why_not_the_other(
     board = {**board, "ways": [], "total": 0, "error": {"name": "BootFailed", "detail": ""}}
     assert main.main(["status", "demo.b01", "--socket", "/none"]) == 0
     shown = capsys.readouterr().out
-    assert "it holds what it shall run" in shown
+    assert "it holds the images that it shall run" in shown
     assert "BootFailed" in shown
     assert main.main(["status", "demo.b01", "--socket", "/none", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == board

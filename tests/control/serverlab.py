@@ -205,6 +205,16 @@ class Boards:
                 elif event.payload:
                     (self.config_messages if topic.device else self.blob_messages)[event.topic] += 1
 
+    async def obey_all(self) -> None:
+        """What the broker holds, for those that were silent."""
+
+        def desired(device: DeviceId) -> dict[str, Any]:
+            told: dict[str, Any] = json.loads(codec.unpack(self.store[topics.desired(FLEET, device)]))["signed"]
+            return told
+
+        for start in range(0, len(self.lab.devices), 100):
+            await asyncio.gather(*(self._obey(d, desired(d)) for d in self.lab.devices[start : start + 100]))
+
     async def _obey(self, device: DeviceId, desired: dict[str, Any]) -> None:
         board = self.played[device]
         if desired["version"] <= board.version:

@@ -59,8 +59,8 @@ class Story:
             for n, d in enumerate(self.devices[:only])
         }
         waves = (Wave("canary", Selector()), Wave("rest", Selector()))
-        settings = {"abort_at": 1.0, "waves": waves, **self.settings}
-        fleet = Fleet("demo", f"{self.revision:040}", {}, (), {}, **settings)
+        settings = {"abort_at": 1.0, "waves": waves, "boards": {}, "groups": (), **self.settings}
+        fleet = Fleet("demo", f"{self.revision:040}", releases={}, **settings)
         return self.do(NewRevision(Spec(fleet, wanted, dict.fromkeys(IMAGES.values(), 10_000))))
 
     def build(self, effects: list[Effect]) -> list[Effect]:

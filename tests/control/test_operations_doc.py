@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from edgesync.cli import commands
 from edgesync.control.fleet import FleetView, Refusal
+from edgesync.control.health import Health, Sync
 from edgesync.control.planner import BlobKey, Built
 from edgesync.control.standing import Spec, Standing, State, Status
-from edgesync.control.types import Fleet, Image, Wanted
+from edgesync.control.types import Board, ConfigBundle, Fleet, Group, Image, Selector, Wanted, Wave
 from edgesync.control.view import blobs, detail, overview
 from edgesync.wire.ids import BlobId, DeviceId, digest_of
 from edgesync.wire.messages import Phase, Reported
@@ -29,7 +30,8 @@ def names(value: dict[str, Any]) -> set[str]:
 
 
 def test_every_member_of_the_json_is_described() -> None:
-    board = Standing(Wanted(DEVICE, "v1", {"root": Image("root", "x", "1", digest_of(b"x"), ())}, 0))
+    images, config = {"root": Image("root", "x", "1", digest_of(b"x"), ())}, ConfigBundle(digest_of(b"c"), 1, "", b"c")
+    board = Standing(Wanted(DEVICE, "v1", images, 0, config))
     view = FleetView({}, {}, {})
     view.refused[DEVICE] = Refusal("ForgedMessage", "", 1.0, 1)
     health = {"fleet": "demo", "problem": "", "broker": {}, "publisher": {}}
@@ -38,15 +40,23 @@ def test_every_member_of_the_json_is_described() -> None:
     old, new = digest_of(b"old"), digest_of(b"x")
     reported = Reported(DEVICE, 1, "boot", "a", confirmed=True, images={"root": old}, phase=Phase.IDLE)
     waiting = replace(board, reported=reported)
-    fleet = Fleet("demo", "", {}, (), {}, ())
+    declared = Board(DEVICE, "files", {}, "")
+    fleet = Fleet("demo", "", {DEVICE: declared}, (Group("all", Selector()),), {}, (Wave("all", Selector()),))
     spec = Spec(fleet, {DEVICE: board.wanted}, {old: 1000, new: 1000})
     state = State(
         spec, phase="running", boards={DEVICE: waiting}, blobs={BlobKey(new, old): Built(BlobId("0" * 32), 9)}
     )
     deep = overview(state, view, making, health, 1.0)
-    members = names(status) | names(status["rollout"]) | names(deep) | names(detail(state, waiting, view, []))
+    members = (
+        names(status) | names(status["rollout"]) | names(deep) | names(detail(state, waiting, view, 1.0, rollouts=[]))
+    )
     members |= {name for blob in blobs(state) for name in blob}
+    members |= set(deep["boards"][0]["config"])
     assert members <= WORDS, members - WORDS
+
+
+def test_every_word_of_health_is_described() -> None:
+    assert {*get_args(Health), *get_args(Sync)} <= WORDS
 
 
 def test_every_status_and_every_command_is_described() -> None:

@@ -29,6 +29,7 @@ from edgesync.control.standing import (
     State,
     Status,
     Tick,
+    tally,
 )
 from edgesync.control.types import ConfigBundle, FailurePolicy, Fleet, Image, Selector, Wanted, Wave
 from edgesync.wire.ids import BlobId, DeviceId, Digest, digest_of
@@ -366,6 +367,10 @@ class Rollouts(RuleBasedStateMachine):
                 switched = board.reported.config and board.reported.config.phase is ConfigPhase.PROBING
                 booted = board.offered and board.reported.boot_id != board.offered.boot_id
                 assert board.reported.phase in (Phase.ACTIVATING, Phase.CONFIRMING) or switched or booted
+
+    @invariant()
+    def the_tally_is_what_counting_all_boards_gives(self) -> None:
+        assert self.state.tally == tally(self.state.boards.values())
 
     @invariant()
     def what_is_in_force_is_on_the_broker(self) -> None:
