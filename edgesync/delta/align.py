@@ -14,13 +14,23 @@ from edgesync.delta import references, rewrite
 from edgesync.delta.addresses import NO_STEPS, Tables
 from edgesync.delta.chapter import moves_between
 from edgesync.delta.copies import Copies
+from edgesync.delta.dull import bridged, lively
 from edgesync.delta.format import WORD
 from edgesync.delta.layout import Layout
+from edgesync.delta.ranges import in_images
 from edgesync.delta.varint import Ints
 
 
 def align(base: bytes, result: bytes) -> Copies:
-    """Where each range of the result resembles the base, over whole images (bsdiff)."""
+    """Where each range of the result resembles the base, over whole images."""
+    views = lively(base), lively(result)
+    if all(view.total == len(image) for view, image in zip(views, (base, result), strict=True)):
+        return _bsdiff(base, result)
+    found = _bsdiff(views[0].of(base), views[1].of(result))
+    return bridged(in_images(found, *views), base, result)
+
+
+def _bsdiff(base: bytes, result: bytes) -> Copies:
     control, _, _ = bsdiff4.core.diff(base, result)
     # Rows of copy length, extra length, step in the base; signed numbers are a magnitude and a sign bit.
     raw = np.frombuffer(control, "<u8").reshape(-1, 3)

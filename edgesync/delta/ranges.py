@@ -47,6 +47,11 @@ class Ranges:
                 raise StorageError(f"{name}: ends before byte {offset + length}, expected it to stay as it is")
         return bytes(data)
 
+    def of(self, image: bytes) -> bytes:
+        """All of it, from an image in memory. There are no holes."""
+        rows = zip(self.offset.tolist(), self.length.tolist(), strict=True)
+        return b"".join(image[offset : offset + length] for offset, length in rows)
+
     def spread(self, start: Ints, length: Ints) -> tuple[Ints, Ints, Ints, Ints]:
         """Rows of bytes of the view, each cut where a range ends: index of the row, bytes of it before the part, offset
         in the image, bytes of the part. What falls into holes is left out.
