@@ -7,6 +7,7 @@ the rest is left to the board's application.
 
 from __future__ import annotations
 
+from edgesync.wire.blob import PIECE
 from edgesync.wire.messages import Manners
 
 OVERHEAD = 1.1
@@ -22,13 +23,13 @@ class Pace:
 
     def __init__(self, manners: Manners | None = None) -> None:
         self._manners = manners or Manners()
-        self._next = 0.0
+        self._next: float | None = None  # None before anyone has asked
         self.stopped = False
 
     def follow(self, manners: Manners) -> None:
         """From the next piece on."""
         if (manners.rate, manners.share) != (self._manners.rate, self._manners.share):
-            self._next = 0.0
+            self._next = None
         self._manners = manners
 
     @property
@@ -41,16 +42,23 @@ class Pace:
         return usual if self._manners.share == 100 else 1
 
     def free(self, now: float) -> bool:
-        """Whether the next piece may be asked for."""
+        """Whether the next piece may be asked for. At a capped rate its time has to have passed before, so that no
+        beginning, and no beginning anew, goes beyond it.
+        """
+        if self._next is None:
+            self._next = now + self._cost(PIECE)
         return not self.stopped and now >= self._next
 
     def asked(self, size: int, now: float) -> None:
         """A piece of `size` bytes was asked for."""
-        if self._manners.rate:
-            self._next = max(self._next, now - SLACK) + OVERHEAD * size / self._manners.rate
+        self._next = max(self._next or 0.0, now - SLACK) + self._cost(size)
 
     def came(self, spent: float, now: float) -> None:
         """A piece is complete, `spent` seconds after it was asked for."""
         share = self._manners.share
         if share < 100:
-            self._next = max(self._next, now + min(spent, SPENT_LIMIT) * (100 - share) / share)
+            self._next = max(self._next or 0.0, now + min(spent, SPENT_LIMIT) * (100 - share) / share)
+
+    def _cost(self, size: int) -> float:
+        """Seconds."""
+        return OVERHEAD * size / self._manners.rate if self._manners.rate else 0.0

@@ -134,9 +134,11 @@ class Lab:
         """Where the output of "server" or of a board goes."""
         return self.directory / f"{name}.log"
 
-    def popen(self, args: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        """Start a program where server and broker are."""
-        return self._net.popen(None, args, **options) if self._net else subprocess.Popen(args, **options)
+    def popen(self, args: Sequence[str], *, board: str = "", **options: Any) -> subprocess.Popen[bytes]:
+        """Start a program where server and broker are, or behind the link of a board."""
+        if self._net:
+            return self._net.popen(self._namespaces[board] if board else None, args, **options)
+        return subprocess.Popen(args, **options)
 
     def _attach(self, stack: ExitStack, board: str, profile: LinkProfile, number: int) -> None:
         if self._net:

@@ -30,12 +30,14 @@ def paced(manners: Manners, rate: float = 4000.0) -> Session:
     rate=st.integers(1, 1_000_000),
     looks=st.lists(st.tuples(st.floats(0.0, 50.0), st.integers(1, PIECE)), min_size=1, max_size=40),
 )
-def test_over_any_time_no_more_is_asked_for_than_the_rate_and_one_piece(
+def test_since_the_beginning_no_more_is_asked_for_than_the_rate_and_over_any_time_one_piece_more(
     rate: int, looks: list[tuple[float, int]]
 ) -> None:
     pace, now, asked = Pace(Manners(rate=rate)), 1000.0, []
+    first = now + looks[0][0]
     for step, size in looks:
         now += step
+        first = min(first, now)
         if pace.free(now):
             pace.asked(size, now)
             asked.append((now, size))
@@ -43,6 +45,8 @@ def test_over_any_time_no_more_is_asked_for_than_the_rate_and_one_piece(
         for last, (end, _) in enumerate(asked[number:], number):
             before = sum(size for _, size in asked[number:last])
             assert OVERHEAD * before <= rate * (end - begin + SLACK) * 1.000001
+    for last, (end, _) in enumerate(asked):
+        assert OVERHEAD * sum(size for _, size in asked[: last + 1]) <= rate * (end - first + SLACK) * 1.000001
 
 
 @given(share=st.integers(1, 99), spent=st.lists(st.floats(0.01, SPENT_LIMIT), min_size=1, max_size=30))
@@ -77,6 +81,7 @@ def test_a_piece_that_was_on_its_way_while_the_link_was_gone_costs_no_pause_of_d
 
 def test_new_manners_end_a_pause() -> None:
     pace = Pace(Manners(rate=10))
+    assert not pace.free(0.0)
     pace.asked(PIECE, 0.0)
     assert not pace.free(60.0)
     pace.follow(Manners(rate=10, budget=7))

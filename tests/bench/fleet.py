@@ -50,9 +50,15 @@ images:
 
 @final
 class Fleet:
-    """Boards b01, b02, ... behind `links`, in that order. `push` once."""
+    """Boards b01, b02, ... behind `links`, in that order, with `manners` as they are written in YAML. `push` once."""
 
-    def __init__(self, workshop: Workshop, name: str, links: Mapping[str, LinkProfile]) -> None:
+    def __init__(
+        self,
+        workshop: Workshop,
+        name: str,
+        links: Mapping[str, LinkProfile],
+        manners: Mapping[str, str] | None = None,
+    ) -> None:
         if not find_mosquitto():
             raise MissingPart("mosquitto is not installed (apt-get install mosquitto)")
         self._say = workshop.say
@@ -60,13 +66,14 @@ class Fleet:
         self._digest = sha256(self._wanted)
         setup = Setup(fleet=FLEET, boards=len(links), image=workshop.image("demo-v1"))
         self.lab = Lab(workshop.place / name, setup, links)
-        self.links, self.boards = dict(links), tuple(links)
+        self.links, self.boards, self._manners = dict(links), tuple(links), dict(manners or {})
         self._client = Client(self.lab.directory / "server" / "state" / "edgesync.sock")
 
     def __enter__(self) -> Fleet:
         self._say(f"starting the server and {len(self.boards)} boards")
         self.lab.__enter__()
         try:
+            self._mind_manners()
             self._commit("v1", "Describe the benchmark's fleet")
             shutil.copyfile(self._wanted, self.lab.directory / "images" / self._wanted.name)
             self.lab.start_server()
@@ -155,6 +162,13 @@ class Fleet:
         except NotReachableError:
             return False  # the server is still starting
         return bool(boards) and all(board["status"] == "confirmed" for board in boards)
+
+    def _mind_manners(self) -> None:
+        for place in (self.lab.repository / "boards").glob("*.yaml"):
+            text = place.read_text()
+            for board, manners in self._manners.items():
+                text = text.replace(f"- id: {board}\n", f"- id: {board}\n    manners: {manners}\n")
+            place.write_text(text)
 
     def _commit(self, release: str, message: str) -> None:
         """As an operator does it, hooks and all."""
