@@ -14,8 +14,6 @@ from edgesync.wire.messages import Manners
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WINDOWS_LIMIT = 100
 RATES = {"bit/s": 1, "kbit/s": 1000, "Mbit/s": 10**6}
-BUDGET = 1_000_000
-"""Bytes that a board may use in a month where nobody says anything else."""
 NONE = "none"
 """In place of a measure: no limit, or not at all, where a wider level has one."""
 
@@ -45,8 +43,7 @@ def byte_budget(section: Section) -> int | None:
 
 def fleet_manners(section: Section) -> Manners:
     """Those of the fleet, which every board has where its groups and itself say nothing else."""
-    budget = byte_budget(section)
-    return Manners(budget=BUDGET if budget is None else budget, **manners(section, budget=False))
+    return Manners(budget=byte_budget(section) or 0, **manners(section, budget=False))
 
 
 def window(section: Section, select: Selector) -> Window:

@@ -39,7 +39,7 @@ waves: [{{name: everyone, select: {{}}, success: 50 %}}]
 failure: {{on_delta_failure: wait}}
 abort_at: 100 %
 lost_after: 1 h
-byte_budget: 1 MB
+byte_budget: none
 """
 _RELEASE = """\
 name: v2

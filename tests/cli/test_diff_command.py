@@ -193,7 +193,7 @@ def test_config_that_leaves_the_repository_is_said_to_be_left_on_the_boards(
 def test_json_has_files_settings_and_manners_of_each_board(fleet: Path, capsys: pytest.CaptureFixture[str]):
     put(fleet, "groups/canary/files/app/a", "a")
     text = (fleet / "fleet.yaml").read_text()
-    (fleet / "fleet.yaml").write_text(text.replace("byte_budget: 1 MB", "byte_budget: 2 MB"))
+    (fleet / "fleet.yaml").write_text(text.replace("byte_budget: 100 MB", "byte_budget: 2 MB"))
     assert run(fleet, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert [(c["device"], c["change"], c["name"]) for c in found] == [
@@ -205,4 +205,4 @@ def test_json_has_files_settings_and_manners_of_each_board(fleet: Path, capsys: 
     ]
     assert found[0]["old"] is None
     assert found[0]["new"] == {"mode": "0644", "size": 1, "sha256": hashlib.sha256(b"a").hexdigest()}
-    assert (found[-1]["old"], found[-1]["new"]) == ("1000000", "2000000")
+    assert (found[-1]["old"], found[-1]["new"]) == ("100000000", "2000000")

@@ -52,7 +52,7 @@ def test_a_valid_fleet_is_counted_and_gives_status_0(lab: Path, capsys: pytest.C
 
 
 def test_each_problem_is_one_line_and_gives_status_1(lab: Path, capsys: pytest.CaptureFixture[str]):
-    spoil(lab / "fleet/fleet.yaml", "byte_budget: 1 MB", "byte_budget: 1")
+    spoil(lab / "fleet/fleet.yaml", "byte_budget: 100 MB", "byte_budget: 1")
     spoil(lab / "fleet/boards/bench.yaml", "type: files", "type: fils")
     assert run(str(lab / "fleet")) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -118,7 +118,7 @@ def sarif(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 
 def test_sarif_has_the_structure_that_its_specification_asks_for(lab: Path, capsys: pytest.CaptureFixture[str]):
-    spoil(lab / "fleet/fleet.yaml", "byte_budget: 1 MB", "byte_budget: 1")
+    spoil(lab / "fleet/fleet.yaml", "byte_budget: 100 MB", "byte_budget: 1")
     spoil(lab / "fleet/boards/bench.yaml", "type: files", "type: fils")
     place = lab / "fleet/config/fleet/a b%.conf"
     place.parent.mkdir(parents=True)

@@ -22,8 +22,8 @@ def with_group(name: str, text: str, fleet: str = FLEET) -> str:
     return f"{head}{mark}    manners: {{{text}}}\n{rest}"
 
 
-def test_a_board_that_nobody_says_anything_of_has_a_budget_and_no_other_manners():
-    assert set(manners({}).values()) == {Manners(budget=1_000_000)}
+def test_a_board_that_nobody_says_anything_of_has_no_manners_and_no_budget():
+    assert set(manners({}).values()) == {Manners()}
 
 
 def test_manners_are_read_in_bytes_seconds_and_per_cent():
@@ -37,8 +37,8 @@ def test_a_boards_manners_come_before_its_groups_and_those_before_the_fleets_eac
     boards = BOARDS.replace("id: b01", "id: b01\n    manners: {rate_cap: none, byte_budget: 5 MB}")
     assert manners({"fleet.yaml": fleet, "boards/all.yaml": boards}) == {
         "b01": Manners(5_000_000, defer=3600),
-        "b02": Manners(1_000_000, rate=1000, defer=3600),
-        "b03": Manners(1_000_000, check_in=21600, defer=3600),
+        "b02": Manners(rate=1000, defer=3600),
+        "b03": Manners(check_in=21600, defer=3600),
     }
 
 
