@@ -30,6 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _run(args: argparse.Namespace) -> int:
+    from edgesync.control import hooks
     from edgesync.control.changes import changes
     from edgesync.control.git import Git
     from edgesync.control.repository import FleetInvalidError
@@ -53,5 +54,6 @@ def _run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return 0
     rollback.commit(commit)
+    hooks.knock(Git(args.directory))
     print(f"{rollback.branch} is now {commit[:12]}, with fleet.yaml, releases and config of {rollback.target[:12]}")
     return 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
-from edgesync.control.git import Git
+from edgesync.control.git import TIMEOUT, Git
 from edgesync.host.files import storage_errors, write_atomic
 
 MARK = "# written by edgesync: tells the server at once that the branch may have moved"
@@ -35,6 +36,13 @@ def install(git: Git, socket: Path) -> tuple[str, ...]:
         elif found != text:
             write_atomic(str(place), text, 0o755)
     return tuple(foreign)
+
+
+def knock(git: Git) -> None:
+    """Run the hook that git would run, if it is edgesync's: what moves a branch without `git commit` tells it so."""
+    place = git.located("hooks") / ("post-receive" if git.is_bare() else "post-commit")
+    if place.is_file() and MARK.encode() in place.read_bytes():
+        subprocess.run([str(place)], timeout=TIMEOUT, check=False)
 
 
 def _hook(socket: Path) -> bytes:

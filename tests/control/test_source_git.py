@@ -371,6 +371,29 @@ def test_a_hook_tells_the_server_at_once(
     assert heard[0].startswith(b"POST /v1/wake HTTP/1.1\r\n")
 
 
+@pytest.mark.parametrize("kind", ["tree", "bare"])
+def test_what_moves_a_branch_by_itself_can_knock_too(
+    kind: str, tree: Path, bare: Path, door: tuple[Path, list[bytes], threading.Event]
+):
+    path, heard, event = door
+    git = Git(tree if kind == "tree" else bare)
+    hooks.knock(git)
+    assert not heard, "no hook of edgesync's is there yet"
+    hooks.install(git, path)
+    hooks.knock(git)
+    assert event.wait(10)
+    assert heard[0].startswith(b"POST /v1/wake HTTP/1.1\r\n")
+
+
+def test_knocking_runs_no_hook_of_someone_else(tree: Path, tmp_path: Path):
+    hook = tree / ".git/hooks/post-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    hook.chmod(0o755)
+    hooks.knock(Git(tree))
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_server_that_is_away_costs_a_commit_neither_success_nor_a_word(tree: Path, tmp_path: Path):
     hooks.install(Git(tree), tmp_path / "nobody's; exit 1 #.sock")
     hook = tree / ".git/hooks/post-commit"
