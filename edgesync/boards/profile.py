@@ -98,7 +98,7 @@ class BoardProfile:
 def names(directory: Path | None = None) -> tuple[str, ...]:
     """The board types that this version knows and those in an operator's own directory, sorted.
 
-    Raises ConfigError for a directory that is not there.
+    Raises ConfigError for a directory that is not there, and for a file in it whose name is none of a type.
     """
     return tuple(sorted(_places(directory)))
 
@@ -204,9 +204,11 @@ def _places(directory: Path | None) -> dict[str, Path]:
     """Where the file of each board type lies."""
     if directory is not None and not directory.is_dir():
         raise ConfigError(f"{directory}: no such directory, expected one of board types (<type>.toml)")
-    found = {}
-    for place in (_package(), directory):
-        found.update({path.stem: path for path in place.glob("*.toml") if is_label(path.stem)} if place else {})
+    found = {path.stem: path for path in _package().glob("*.toml")}
+    for path in directory.glob("*.toml") if directory else ():
+        if not is_label(path.stem):
+            raise ConfigError(f"{path}: found the name {path.stem!r}, expected a board type of [a-z0-9-]")
+        found[path.stem] = path
     return found
 
 

@@ -116,3 +116,9 @@ def test_a_command_that_needs_no_tree_is_found_by_its_name_and_others_are_refuse
     text = GOOD.replace("[config.commands]", COMMAND.format('["/bin/app", "{tree}"]', "5 s"))
     with pytest.raises(ConfigError, match="asks for a config tree"):
         profile.command(profile.parse("files", text.encode(), "files.toml"), "check")
+
+
+def test_a_file_whose_name_is_none_of_a_type_is_named_and_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "My_Board.toml").write_text(GOOD)
+    with pytest.raises(ConfigError, match=r"My_Board\.toml: found the name 'My_Board', expected a board type"):
+        profile.names(tmp_path)
