@@ -1,0 +1,1 @@
+"""Exporters, a folder each. Imports nothing."""

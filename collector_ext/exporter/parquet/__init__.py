@@ -1,0 +1,1 @@
+"""`parquet`: telemetry into a lake on disk, acknowledged when it is synced."""

@@ -1,0 +1,1 @@
+"""Receivers, a folder each. Imports nothing."""

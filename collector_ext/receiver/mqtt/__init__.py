@@ -1,0 +1,1 @@
+"""`mqtt`: what boards tell over the broker, acknowledged when it is taken care of."""
