@@ -56,12 +56,17 @@ def _repeated(data: NDArray[np.uint8], period: int) -> Iterator[tuple[int, int]]
 
 
 def bridged(copies: Copies, base: bytes, result: bytes) -> Copies:
-    """The copies and what lies between them, where that is the same bytes in both images: one copy instead of two."""
+    """The copies, longer where a gap behind them begins with the same bytes in both images; those that then go on in
+    the next one are one copy with it.
+    """
     end, shift = copies.at + copies.length, copies.base - copies.at
-    joins = np.zeros(len(end), np.bool_)
-    for row in np.flatnonzero((shift[1:] == shift[:-1]) & (copies.at[1:] - end[:-1] >= _BLOCK)).tolist():
-        start, behind, place = int(end[row]), int(copies.at[row + 1]), int(end[row] + shift[row])
-        joins[row + 1] = result[start:behind] == base[place : place + behind - start]
-    fresh = np.flatnonzero(~joins)
-    until = np.append(fresh[1:], len(joins))[: len(fresh)] - 1
-    return Copies(copies.at[fresh], copies.base[fresh], end[until] - copies.at[fresh])
+    behind = np.append(copies.at[1:], len(result))[: len(end)]
+    for row in np.flatnonzero(behind - end >= _BLOCK).tolist():
+        start, place = int(end[row]), int(end[row] + shift[row])
+        size = min(int(behind[row]) - start, len(base) - place)
+        other = np.frombuffer(base, np.uint8, size, place) != np.frombuffer(result, np.uint8, size, start)
+        end[row] += int(other.argmax()) if other.any() else size
+    goes_on = (copies.at[1:] == end[:-1]) & (shift[1:] == shift[:-1])
+    fresh = np.flatnonzero(np.concatenate(([True], ~goes_on))[: len(end)])
+    last = np.append(fresh[1:], len(end))[: len(fresh)] - 1
+    return Copies(copies.at[fresh], copies.base[fresh], end[last] - copies.at[fresh])

@@ -59,3 +59,8 @@ def test_a_repetition_is_searched_in_no_time():
             new[at] ^= 1
         copies = align.align(old, bytes(new))
         assert copies.length.sum() < len(new)
+
+
+def test_zeros_at_both_ends_are_copied_too():
+    old = bytes(50_000) + random.Random(4).randbytes(3000) + bytes(60_000)
+    assert list(align.align(old, old).rows()) == [(0, 0, len(old))]
