@@ -27,7 +27,7 @@ from edgesync.agent.staging import Staging
 from edgesync.agent.tree.events import Confirmed
 from edgesync.boards.backend import BootBackend
 from edgesync.boards.profile import BoardProfile
-from edgesync.delta.request import is_plain
+from edgesync.delta.switch import is_plain
 from edgesync.host.clock import SystemClock, TrustedTime
 from edgesync.host.mqtt import Down, LinkOptions, Message, MqttLink, Up, Will
 from edgesync.trust import request as trust

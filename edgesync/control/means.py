@@ -10,14 +10,9 @@ from dataclasses import dataclass
 MIB = 1 << 20
 
 # Kind of blob, and whether numpy is there: bytes of resident memory of the apply worker, at most.
-_MEMORY = {
-    ("delta", True): 64 * MIB,
-    ("delta", False): 64 * MIB,
-    ("full", True): 64 * MIB,
-    ("full", False): 64 * MIB,
-}
-# The same: bytes of the image that are made in a second of CPU time, base and result hashed.
-_RATE = {("delta", True): 20e6, ("delta", False): 0.5e6, ("full", True): 50e6, ("full", False): 50e6}
+_MEMORY = {("delta", True): 60 * MIB, ("delta", False): 48 * MIB, ("full", True): 48 * MIB, ("full", False): 48 * MIB}
+# The same: bytes of the image that are made in a second of CPU time, base and result hashed, at least.
+_RATE = {("delta", True): 12e6, ("delta", False): 3e6, ("full", True): 50e6, ("full", False): 50e6}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,4 @@
-"""AArch64 instructions, as far as a delta must know them: which words hold an address, and in which bits.
-
-Code that moves keeps its instructions; what changes in them is the distance to what they refer to. Five forms hold a
-distance from the instruction itself, two hold the low bits of an address whose upper bits an ADRP before them loaded.
-All functions take and give arrays of instruction words (uint32) and are exact whole-number arithmetic.
-"""
+"""AArch64 instructions of arrays of words (uint32): what `a64` does one by one, in exact whole-number arithmetic."""
 
 from __future__ import annotations
 
@@ -12,38 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgesync.delta.a64 import ADR, FIELDS, PAGE, PATTERNS, REACH, SCALES
+
 Words = NDArray[np.uint32]
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
-OTHER, BRANCH, NEAR, TEST, ADR, PAGE, ADD, ACCESS = range(8)
-"""Forms: none; B and BL; B.cond, CBZ and LDR of a literal; TBZ; ADR; ADRP; ADD of a constant; load or store."""
-RELATIVE = (BRANCH, NEAR, TEST, ADR)
-"""Forms whose target is a distance in bytes from their own address."""
-REACH = 48
-"""Words between an ADRP and what uses its register, at most: compilers keep them together."""
-
-# Form: bits that are compared, and their value.
-_PATTERNS = (
-    (BRANCH, 0x7C000000, 0x14000000),
-    (NEAR, 0xFF000010, 0x54000000),
-    (NEAR, 0x7E000000, 0x34000000),
-    (NEAR, 0x3B000000, 0x18000000),
-    (TEST, 0x7E000000, 0x36000000),
-    (ADR, 0x9F000000, 0x10000000),
-    (PAGE, 0x9F000000, 0x90000000),
-    (ADD, 0xFFC00000, 0x91000000),
-    (ACCESS, 0x3B000000, 0x39000000),
-)
-# Form: lowest bit and number of bits of a distance in words.
-_FIELDS = {BRANCH: (0, 26), NEAR: (5, 19), TEST: (5, 14)}
 _LOW = 0xFFF << 10
 
 
 def forms(words: Words) -> Bytes:
     """The form of each word, if it is an instruction."""
     found = np.zeros(len(words), np.uint8)
-    for form, mask, value in _PATTERNS:
+    for form, mask, value in PATTERNS:
         found[(words & np.uint32(mask)) == value] = form
     return found
 
@@ -52,7 +28,7 @@ def distance(words: Words, form: int) -> Ints:
     """Bytes from each instruction, all of one RELATIVE form, to its target; pages for PAGE."""
     if form in (ADR, PAGE):
         return _signed(_page_bits(words), 21)
-    shift, bits = _FIELDS[form]
+    shift, bits = FIELDS[form]
     return _signed(words.astype(np.int64) >> shift, bits) * 4
 
 
@@ -61,7 +37,7 @@ def with_distance(words: Words, form: int, distances: Ints) -> Words:
     if form in (ADR, PAGE):
         value = (distances & 0x1FFFFF).astype(np.uint32)
         return _words((words & np.uint32(0x9F00001F)) | (value & 3) << 29 | value >> 2 << 5)
-    shift, bits = _FIELDS[form]
+    shift, bits = FIELDS[form]
     mask = (1 << bits) - 1
     value = ((distances >> 2) & mask).astype(np.uint32)
     return _words((words & np.uint32(~(mask << shift) & 0xFFFFFFFF)) | value << shift)
@@ -108,8 +84,8 @@ def bend(words: Words) -> Words:
 def _scale(words: Words) -> Ints:
     """Bits by which the constant is shifted: none for ADD, the size of what is loaded or stored otherwise."""
     size = (words >> 30).astype(np.int64)
-    size[(words & np.uint32(0xC4800000)) == 0x04800000] = 4  # a vector register of 16 bytes
-    size[(words & np.uint32(0xFFC00000)) == 0x91000000] = 0
+    for mask, value, scale in reversed(SCALES):
+        size[(words & np.uint32(mask)) == value] = scale
     return size
 
 

@@ -12,14 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgesync.delta.copies import Steps
+from edgesync.delta.kinds import FILE_SHIFT, SLACK
 from edgesync.delta.varint import Ints
-
-FILE_SHIFT = 40
-NONE, CODE, POINTERS, RELATIVE, OFFSETS, SYMBOLS = range(6)
-"""What a region holds: nothing known; instructions; addresses of 64 bits; distances of 32 bits from themselves;
-distances of 32 bits from an anchor; ELF symbols, whose names are counted from an anchor."""
-SLACK = 64
-"""Bytes behind a piece that still belong to it: programs point at the end of things."""
 
 
 @dataclass(frozen=True, slots=True)

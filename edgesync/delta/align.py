@@ -10,7 +10,7 @@ from __future__ import annotations
 import bsdiff4.core
 import numpy as np
 
-from edgesync.delta import references, rewrite
+from edgesync.delta import kinds, rewrite
 from edgesync.delta.addresses import NO_STEPS, Tables
 from edgesync.delta.chapter import moves_between
 from edgesync.delta.copies import Copies
@@ -58,8 +58,8 @@ def absolute(image: bytes, tables: Tables) -> bytes:
     """The image with each reference as the address in the result."""
     count = len(image) // WORD
     words = np.frombuffer(image, "<u4", count).copy()
-    for start in range(0, count, references.PAGE):
-        page = words[start : start + references.PAGE]
+    for start in range(0, count, kinds.PAGE):
+        page = words[start : start + kinds.PAGE]
         page[:] = rewrite.absolute(page, places(start, len(page)), tables)
     return bytes(words.tobytes() + image[WORD * count :])
 

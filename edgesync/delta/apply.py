@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import functools
 import lzma
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from edgesync.delta import plain
+from edgesync.delta import plain, tables
+from edgesync.delta.btf_records import BtfError
 from edgesync.delta.disk import CHUNK, Meter, Progress, Target, check_base, read_base, read_blob, size_of
 from edgesync.delta.format import (
     HEADER_LIMIT,
@@ -28,12 +28,10 @@ from edgesync.delta.format import (
     parse_header,
     parse_segment_header,
 )
+from edgesync.delta.switch import is_plain
 from edgesync.wire.blob import short_hash
 from edgesync.wire.errors import DeltaCorruptError
 from edgesync.wire.ids import Digest
-
-if TYPE_CHECKING:
-    from edgesync.delta.chapter import Chapter
 
 INPUT = 64 * 1024
 """Bytes of a compressed full image that are read at a time."""
@@ -65,17 +63,17 @@ def apply_delta(
     target = Target(target_fd, length)
     for part in _parts(blob_fd, header, start):
         if isinstance(part.head, ChapterHeader):
-            tables = _Chapter(base_fd, blob_fd, header, part, part.head)
+            chapter = _Chapter(base_fd, blob_fd, header, part, part.head)
             continue
         offset, output = part.number * SEGMENT, header.output_length(part.number)
         window = range(offset, offset + output)
         if part.head is None:
-            data = plain.copy(tables.rows, part.number, window, tables.read)
+            data = plain.copy(chapter.rows, part.number, window, chapter.read)
             if not target.holds(offset, output, short_hash(data)):
                 target.put(offset, data)
         elif not target.holds(offset, output, part.head.check):
             body = read_blob(blob_fd, part.head.part.body_length, part.at)
-            target.put(offset, _segment(tables, part.head, body, window))
+            target.put(offset, _segment(chapter, part.head, body, window))
         meter.add(output)
     target.finish(sha256, meter)
 
@@ -150,10 +148,17 @@ class _Chapter:
         return plain.rows(self._head, self._body(), self._place.number, self._lengths)
 
     @functools.cached_property
-    def tables(self) -> Chapter:
-        from edgesync.delta import chapter  # noqa: PLC0415 - numpy, which plain deltas do without
+    def decode(self) -> Callable[[SegmentHeader, bytes, range, plain.ReadBase], memoryview]:
+        """Makes segments of form WORDS, with numpy or without."""
+        rows, lengths = self.rows, self._lengths
+        if is_plain():
+            from edgesync.delta import plaintables, plainwords  # noqa: PLC0415 - only where there is no numpy
 
-        return chapter.decode(self._head, self._body(), self.rows, self._lengths)
+            columns = tables.read(self._head, self._body(), lengths)
+            return plainwords.Decoder(rows, plaintables.tables_of(rows, columns, lengths)).decode
+        from edgesync.delta import chapter, segment  # noqa: PLC0415 - numpy, which many deltas do without
+
+        return functools.partial(segment.decode, chapter.decode(self._head, self._body(), rows, lengths))
 
     def read(self, view: memoryview, offset: int) -> None:
         """Fill `view` from the base, or from what is derived and lies behind it."""
@@ -165,21 +170,31 @@ class _Chapter:
 
     @functools.cached_property
     def _derived(self) -> bytearray:
-        from edgesync.delta import chapter  # noqa: PLC0415 - numpy, which plain deltas do without
-
-        return chapter.derive(self._head, self._body(), self._lengths[0], functools.partial(read_base, self._base))
+        counts, part = self._head.counts, self._head.part
+        orders = tables.read_orders(self._head, self._body(), self._lengths[0])
+        data = bytearray(counts.types_length)
+        read_base(self._base, memoryview(data), counts.types_at)
+        if is_plain():
+            from edgesync.delta.plainbtf import derive  # noqa: PLC0415 - only where there is no numpy
+        else:
+            from edgesync.delta.chapter import derive  # noqa: PLC0415 - numpy, which many deltas do without
+        try:
+            derived = derive(data, orders, counts.derived)
+        except BtfError as error:
+            raise part.corrupt("types", str(error)) from error
+        if len(derived) != counts.derived:
+            raise part.corrupt("types", f"derived {len(derived)} bytes, expected {counts.derived}")
+        return derived
 
     def _body(self) -> bytes:
         return read_blob(self._blob, self._head.part.body_length, self._place.at)
 
 
-def _segment(tables: _Chapter, head: SegmentHeader, body: bytes, window: range) -> memoryview:
+def _segment(chapter: _Chapter, head: SegmentHeader, body: bytes, window: range) -> memoryview:
     """The output of a loud segment."""
     if head.words is None:
-        return plain.decode(tables.rows, head, body, window, tables.read)
-    from edgesync.delta import segment  # noqa: PLC0415 - numpy, which plain deltas do without
-
-    return segment.decode(tables.tables, head, body, window, tables.read)
+        return plain.decode(chapter.rows, head, body, window, chapter.read)
+    return chapter.decode(head, body, window, chapter.read)
 
 
 def _parts(blob_fd: int, header: Header, at: int) -> Iterator[_Place]:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesync.delta.addresses import FILE_SHIFT, NONE, Regions, Space
+from edgesync.delta.addresses import Regions, Space
+from edgesync.delta.kinds import FILE_SHIFT, NONE
 from edgesync.delta.layout import Layout
 from edgesync.delta.ranges import Ranges, shared
 from edgesync.delta.varint import Ints

@@ -1,51 +1,44 @@
 """The type information of a kernel (BTF), rebuilt from that of another kernel: a few thousand types changed, and the
 numbers of all the others with them.
 
-A BTF section is a header, then records of types, each of which refers to others by their number and to its name by an
-offset, then the names. `derive` puts the records and the names of the base into the order of the result, with the new
+`derive` puts the records and the names of the base into the order of the result, with the new
 ones between them, and writes the numbers and offsets anew. What comes out is one more place that copies may come from,
 so whatever it has wrong costs bytes and no correctness.
-Documentation/bpf/btf.rst of the kernel says what the records are.
 """
 
 from __future__ import annotations
 
 import struct
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgesync.delta.aarch64 import Words
+from edgesync.delta.btf_records import (
+    ARRAY,
+    EACH,
+    HEADER,
+    LENGTHS_AT,
+    NAME_IN,
+    RECORD,
+    REFERS,
+    STRINGS_LIMIT,
+    TYPE_IN,
+    BtfError,
+    Run,
+    check_length,
+    check_order,
+    places,
+    put_fresh_names,
+    put_records,
+    starts,
+)
 from edgesync.delta.varint import Ints
 
-HEADER = struct.Struct("<HBBIIIII")
-MAGIC = 0xEB9F
-_LENGTHS_AT = 12
-"""Where the header says the length of the types, then offset and length of the names."""
-_RECORD = 3
-"""Words of the shortest record: name, info, and a size or the number of another type."""
-STRINGS_LIMIT = 1 << 19
-"""Names in one section: a kernel has 130,000. They bound the memory."""
 _BLOCK = 1 << 13
 """Records that are looked at in one go."""
-
-INT, POINTER, ARRAY, STRUCT, UNION, ENUM, FORWARD, TYPEDEF, VOLATILE, CONST = range(1, 11)
-RESTRICT, FUNCTION, PROTOTYPE, VARIABLE, DATA_SECTION, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 = range(11, 20)
-_KINDS = 20
-_MORE = {INT: 1, ARRAY: 3, VARIABLE: 1, DECL_TAG: 1}
-"""Words behind the first three."""
-_EACH = {STRUCT: 3, UNION: 3, ENUM: 2, PROTOTYPE: 2, DATA_SECTION: 3, ENUM64: 3}
-"""Words of each member."""
-_REFERS = (POINTER, TYPEDEF, VOLATILE, CONST, RESTRICT, FUNCTION, PROTOTYPE, VARIABLE, DECL_TAG, TYPE_TAG)
-"""Kinds whose third word is the number of a type."""
-# Where in a member its name and its type are.
-_NAME_IN = {STRUCT: 0, UNION: 0, ENUM: 0, PROTOTYPE: 0, ENUM64: 0}
-_TYPE_IN = {STRUCT: 1, UNION: 1, PROTOTYPE: 1, DATA_SECTION: 0}
-
-
-class BtfError(ValueError):
-    """The bytes are no type information, or the order does not fit it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,67 +82,33 @@ class Section:
 
 def read(data: bytearray) -> Section:
     """Raises BtfError."""
-    if len(data) < HEADER.size:
-        raise BtfError(f"found {len(data)} bytes, a header has {HEADER.size}")
-    magic, _, _, size, types_at, types_length, names_at, names_length = HEADER.unpack_from(data)
-    if magic != MAGIC or size < HEADER.size or types_length % 4:
-        raise BtfError(f"found magic {magic:#x} and a header of {size} bytes")
-    if size + max(types_at + types_length, names_at + names_length) > len(data):
-        raise BtfError(f"types or names reach behind the {len(data)} bytes")
-    words = np.frombuffer(data, "<u4", types_length // 4, size + types_at)
-    names = memoryview(data)[size + names_at : size + names_at + names_length]
-    return Section(data, words, _starts(words), size + names_at, _names(names))
+    types_at, types_length, names_at, names_length = places(data)
+    words = np.frombuffer(data, "<u4", types_length // 4, types_at)
+    names = memoryview(data)[names_at : names_at + names_length]
+    return Section(data, words, starts(words.data), names_at, _names(names))
 
 
 def derive(old: Section, how: Derivation) -> bytearray:
     """At most `how.length` bytes, with `how.records` (whole words) and `how.strings` (each with its zero) where the
     orders say fresh. The numbers in `old` are written anew in place. Raises BtfError.
     """
-    _check(how.types, 1, len(old.start) - 1)
-    _check(how.names, 0, len(old.names) - 1)
+    types, names = how.types, how.names
+    check_order(types.first.data, types.count.data, 1, len(old.start) - 1, how.length // (4 * RECORD))
+    check_order(names.first.data, names.count.data, 0, len(old.names) - 1, how.length)
     size = HEADER.unpack_from(old.data)[3]
     text, new_names = _put_names(old, how)
-    _renumber(old, _new_ids(old, how.types), new_names)
+    _renumber(old, _new_ids(old, types), new_names)
     out = old.data[:size]
-    _put_records(out, old, how)
+    put_records(out, old.words.view(np.uint8).data, old.start, _runs(types), records=how.records, length=how.length)
     length = len(out) - size
-    struct.pack_into("<III", out, _LENGTHS_AT, length, length, len(text))
+    struct.pack_into("<III", out, LENGTHS_AT, length, length, len(text))
     out += text
-    _check_length(out, how)
+    check_length(out, how.length)
     return out
 
 
-def _check(order: Order, first: int, count: int) -> None:
-    """Raises BtfError unless every run is of what the base has, which are `count` from number `first` on."""
-    if len(order.first) and (order.first.min() < first or (order.first + order.count).max() > first + count):
-        raise BtfError(f"an order reaches outside the {count} of the base")
-
-
-def _check_length(out: bytearray, how: Derivation) -> None:
-    """Raises BtfError before orders that say the same again and again fill the memory."""
-    if len(out) > how.length:
-        raise BtfError(f"derives more than {how.length} bytes")
-
-
-def _starts(words: Words) -> array[int]:
-    """Where each record begins, and where the last ends."""
-    starts, at, data = array("i"), 0, words.data
-    while at < len(words):
-        starts.append(at)
-        at = _end(data, at)
-    starts.append(at)
-    return starts
-
-
-def _end(words: memoryview, at: int) -> int:
-    """Where the record at `at` ends."""
-    if at + _RECORD > len(words):
-        raise BtfError(f"the record at word {at} is cut off")
-    kind, members = words[at + 1] >> 24 & 31, words[at + 1] & 0xFFFF
-    end = at + _RECORD + _MORE.get(kind, 0) + _EACH.get(kind, 0) * members
-    if not 0 < kind < _KINDS or end > len(words):
-        raise BtfError(f"the record at word {at} has kind {kind} and {members} members, which cannot be")
-    return end
+def _runs(order: Order) -> Iterator[Run]:
+    return zip(order.fresh.data, order.first.data, order.count.data, strict=True)
 
 
 def _names(text: memoryview) -> Ints:
@@ -169,18 +128,13 @@ def _put_names(old: Section, how: Derivation) -> tuple[bytearray, Ints]:
     order, strings = how.names, how.strings
     text, done = bytearray(), 0
     new = np.full(len(old.names), -1, np.int64)
-    for fresh, first, count in zip(order.fresh.data, order.first.data, order.count.data, strict=True):
-        for _ in range(fresh):
-            end = strings.find(b"\0", done) + 1
-            if not end:
-                raise BtfError("there are fewer fresh names than the order says")
-            text += strings[done:end]
-            done = end
-        start, end = int(old.names[first]), int(old.names[first + count])
+    for fresh, first, count in _runs(order):
+        done = put_fresh_names(text, strings, done, fresh)
+        start, behind = int(old.names[first]), int(old.names[first + count])
         place = new[first : first + count]
         place[:] = np.where(place < 0, old.names[first : first + count] - start + len(text), place)
-        text += memoryview(old.data)[old.names_at + start : old.names_at + end]
-        _check_length(text, how)
+        text += memoryview(old.data)[old.names_at + start : old.names_at + behind]
+        check_length(text, how.length)
     if done != len(strings):
         raise BtfError("there are more fresh names than the order says")
     known = np.maximum.accumulate(np.where(new >= 0, np.arange(len(new)), 0))
@@ -191,7 +145,7 @@ def _put_names(old: Section, how: Derivation) -> tuple[bytearray, Ints]:
 def _new_ids(old: Section, order: Order) -> Ints:
     """The number of each type of the base in the result; what is not there goes with the one before."""
     new, done = np.zeros(len(old.start), np.int64), 0
-    for fresh, first, count in zip(order.fresh.data, order.first.data, order.count.data, strict=True):
+    for fresh, first, count in _runs(order):
         place = new[first : first + count]
         place[:] = np.where(place == 0, np.arange(done + fresh + 1, done + fresh + count + 1), place)
         done += fresh + count
@@ -218,33 +172,15 @@ def fields(words: Words, starts: Ints) -> tuple[Ints, Ints]:
     """
     info = words[starts + 1]
     kind, members = info >> 24 & 31, (info & 0xFFFF).astype(np.int64)
-    names, types = [starts], [starts[np.isin(kind, _REFERS)] + 2]
+    names, types = [starts], [starts[np.isin(kind, REFERS)] + 2]
     types += [starts[kind == ARRAY] + 3, starts[kind == ARRAY] + 4]
-    for each, size in _EACH.items():
+    for each, size in EACH.items():
         chosen = np.flatnonzero((kind == each) & (members > 0))
         count = members[chosen]
         number = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
-        member = np.repeat(starts[chosen] + _RECORD, count) + size * number
-        if each in _NAME_IN:
-            names.append(member + _NAME_IN[each])
-        if each in _TYPE_IN:
-            types.append(member + _TYPE_IN[each])
+        member = np.repeat(starts[chosen] + RECORD, count) + size * number
+        if each in NAME_IN:
+            names.append(member + NAME_IN[each])
+        if each in TYPE_IN:
+            types.append(member + TYPE_IN[each])
     return np.concatenate(names), np.concatenate(types)
-
-
-def _put_records(out: bytearray, old: Section, how: Derivation) -> None:
-    """Append the records in the new order."""
-    order, records = how.types, how.records
-    if len(records) % 4:
-        raise BtfError(f"fresh records of {len(records)} bytes, which are no whole words")
-    words, done, body = memoryview(records).cast("I"), 0, old.words.view(np.uint8).data
-    for fresh, first, count in zip(order.fresh.data, order.first.data, order.count.data, strict=True):
-        start = done
-        for _ in range(fresh):
-            done = _end(words, done)
-        out += records[4 * start : 4 * done]
-        if count:
-            out += body[4 * old.start[first - 1] : 4 * old.start[first + count - 1]]
-        _check_length(out, how)
-    if 4 * done != len(records):
-        raise BtfError("there are more fresh records than the order says")

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesync.delta.btf import HEADER, MAGIC, BtfError, Derivation, Order, Section, derive, fields, read
+from edgesync.delta.btf import Derivation, Order, Section, derive, fields, read
+from edgesync.delta.btf_records import HEADER, MAGIC, BtfError
 from edgesync.delta.format import DERIVED_LIMIT
 from edgesync.delta.varint import Ints
 

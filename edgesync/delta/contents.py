@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesync.delta import aarch64
+from edgesync.delta import a64, aarch64
 from edgesync.delta.aarch64 import Words
-from edgesync.delta.addresses import CODE, NONE, OFFSETS, POINTERS, RELATIVE
+from edgesync.delta.kinds import CODE, NONE, OFFSETS, POINTERS, RELATIVE
 from edgesync.delta.varint import Ints
 
 BLOCK = 1 << 10
@@ -31,7 +31,7 @@ def kinds(words: Words, base: int, memory: int) -> Kinds:
     blocks = -(-len(words) // _WORDS)
     found = np.full(blocks, NONE, np.uint8)
     form = aarch64.forms(words)
-    calls = _count((form == aarch64.BRANCH) | (form == aarch64.PAGE), _WORDS, blocks)
+    calls = _count((form == a64.BRANCH) | (form == a64.PAGE), _WORDS, blocks)
     signed = words.view("<i4").astype(np.int64)
     target = 4 * np.arange(len(words), dtype=np.int64) + signed
     distances = _count((np.abs(signed) > _FAR) & (target >= 0) & (target < memory), _WORDS, blocks)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from edgesync.delta import plaintables
 from edgesync.delta.varint import Ints
 
 
@@ -73,23 +73,9 @@ def moves_of(copies: Copies) -> Steps:
     edges = np.unique(np.concatenate((copies.base, copies.base + copies.length)))
     first = np.searchsorted(edges, copies.base)
     last = np.searchsorted(edges, copies.base + copies.length)
-    # Intervals between edges that are free: `free` leads from each to the next, so none is visited twice.
-    free, owner = array("i", range(len(edges) + 1)), array("i", b"\xff" * 4 * len(edges))
-    for row in np.argsort(-copies.length, kind="stable").data:
-        place, end = _next(free, first[row]), last[row]
-        while place < end:
-            owner[place], free[place] = row, place + 1
-            place = _next(free, place + 1)
-    owners = np.frombuffer(owner, np.int32)
+    by_length = np.argsort(-copies.length, kind="stable")
+    owners = np.frombuffer(plaintables.owners(first.data, last.data, by_length.data, len(edges)), np.int32)
     taken = owners >= 0
     start, shift = edges[taken], (copies.at - copies.base)[owners[taken]]
     fresh = np.concatenate(([True], shift[1:] != shift[:-1]))
     return Steps(start[fresh], shift[fresh])
-
-
-def _next(free: array[int], place: int) -> int:
-    """The first free interval from `place` on; what was passed on the way leads there at once the next time."""
-    while free[place] != place:
-        free[place] = free[free[place]]
-        place = free[place]
-    return place

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from edgesync.delta import references
+from edgesync.delta import kinds, references
 from edgesync.delta.addresses import Space, Tables
 from edgesync.delta.align import itself, places
 from edgesync.delta.copies import Copies, Steps
@@ -51,7 +51,7 @@ def _observe(pair: Pair, copies: Copies, there: Tables, here: Tables) -> Seen:
     parts, held = list[Seen](), 0
     with pair.opened() as (base, result):
         for start in _pages(copies, here.result):
-            count = min(references.PAGE, pair.result_length // WORD - start)
+            count = min(kinds.PAGE, pair.result_length // WORD - start)
             window = copies.window(WORD * start, WORD * (start + count))
             source = source_of(window, count)
             before, page = np.zeros(count, "<u4"), np.zeros(count, "<u4")
@@ -61,7 +61,7 @@ def _observe(pair: Pair, copies: Copies, there: Tables, here: Tables) -> Seen:
             read_into(result, page.view(np.uint8).data, WORD * start, pair.result)
             first = references.find(before, source, there)
             second = references.find(page, places(start, count), here)
-            same = (first.kind == second.kind) & (first.kind != references.PLAIN) & (first.kind != references.NAME)
+            same = (first.kind == second.kind) & (first.kind != kinds.PLAIN) & (first.kind != kinds.NAME)
             parts.append(Seen(first.target[same], second.target[same], np.ones(int(same.sum()), np.int64)))
             held += len(parts[-1].target)
             if held > _HELD:
@@ -74,9 +74,9 @@ def _pages(copies: Copies, space: Space) -> list[int]:
     if not len(copies.at):
         return []
     first, last = int(copies.at[0]) // WORD, int(copies.at[-1] + copies.length[-1]) // WORD
-    start = np.arange(first // references.PAGE * references.PAGE, last, references.PAGE)
+    start = np.arange(first // kinds.PAGE * kinds.PAGE, last, kinds.PAGE)
     before = np.searchsorted(space.offset + space.length, WORD * start, side="right")
-    behind = np.searchsorted(space.offset, WORD * (start + references.PAGE))
+    behind = np.searchsorted(space.offset, WORD * (start + kinds.PAGE))
     return list(start[behind > before].tolist())
 
 

@@ -11,23 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgesync.delta import elf
-from edgesync.delta.addresses import (
-    CODE,
-    FILE_SHIFT,
-    NO_TABLES,
-    NONE,
-    OFFSETS,
-    POINTERS,
-    RELATIVE,
-    SYMBOLS,
-    Regions,
-    Space,
-)
+from edgesync.delta.addresses import NO_TABLES, Regions, Space
 from edgesync.delta.contents import BLOCK
 from edgesync.delta.copies import Copies
 from edgesync.delta.elf import Program, Section
 from edgesync.delta.format import PIECES_LIMIT, REGIONS_LIMIT
 from edgesync.delta.kernel import kernels
+from edgesync.delta.kinds import CODE, FILE_SHIFT, NONE, OFFSETS, POINTERS, RELATIVE, SYMBOLS
 from edgesync.delta.varint import Ints
 
 _UNLOADED = 1 << 38

@@ -8,7 +8,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, compress
 
 from edgesync.delta import leb128
 from edgesync.delta.format import NUMBER_LIMIT, SEGMENT, WORD, ChapterHeader, SegmentHeader, derived_at
@@ -28,6 +28,11 @@ class Rows:
     at: array[int]
     base: array[int]
     length: array[int]
+
+    def within(self, base_length: int) -> Rows:
+        """Without the copies that begin behind the base: those of what is derived."""
+        keep = [place < base_length for place in self.base]
+        return Rows(*(array("q", compress(column, keep)) for column in (self.at, self.base, self.length)))
 
     def window(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         """The copies as seen from `start`, cut to `start`..`end`."""

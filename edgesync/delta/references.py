@@ -11,29 +11,33 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesync.delta import aarch64
+from edgesync.delta import a64, aarch64
 from edgesync.delta.aarch64 import Words
-from edgesync.delta.addresses import CODE, FILE_SHIFT, NONE, OFFSETS, POINTERS, RELATIVE, SYMBOLS, Tables
+from edgesync.delta.addresses import Tables
+from edgesync.delta.kinds import (
+    CODE,
+    DISTANCE,
+    ENTRY,
+    EXTENT,
+    EXTENT_LIMIT,
+    FAR,
+    FILE_SHIFT,
+    INSTRUCTION,
+    LOW,
+    NAME,
+    NONE,
+    OFFSET,
+    OFFSETS,
+    PAGE_ALONE,
+    PAGE_USED,
+    POINTER,
+    POINTER_MIN,
+    POINTERS,
+    RELATIVE,
+    SIZE,
+    SYMBOLS,
+)
 from edgesync.delta.varint import Ints
-
-PAGE = 1 << 15
-"""Words that are looked at in one go: bounds the memory; a reference that needs a word of another page is not found."""
-
-# Kinds of reference. The relative forms of instructions come first, under their own numbers.
-PLAIN = 0
-PAGE_USED, PAGE_ALONE, LOW, POINTER, DISTANCE, OFFSET, EXTENT, NAME, SIZE = range(5, 14)
-"""ADRP with a user; without; the user; the lower half of a pointer; a distance from the word itself, or from an
-anchor; the length of what the DISTANCE before it points at; the name of a symbol, and its size."""
-
-EXTENT_LIMIT = 1 << 24
-"""Bytes: what is longer is no length of a function or an object."""
-INSTRUCTION = 4
-"""A length is the way to the last instruction, and one more: behind the last may lie something else."""
-_FAR = 1 << 16
-_POINTER_MIN = 4096
-"""Smaller numbers among pointers are sizes and flags."""
-_ENTRY = 24
-"""Bytes of an ELF symbol: name, info, value, size."""
 
 Kinds = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -97,19 +101,19 @@ def find(words: Words, source: Ints, tables: Tables) -> References:
 def _find_code(page: _Page, known: Mask) -> None:
     words, place, kind, target = page.words, page.place, page.kind, page.target
     form = aarch64.forms(words)
-    for relative in aarch64.RELATIVE:
+    for relative in a64.RELATIVE:
         at = np.flatnonzero(known & (form == relative))
         kind[at] = relative
         target[at] = place[at] + aarch64.distance(words[at], relative)
     # An ADRP of unknown origin still hides those before it.
-    pages = np.flatnonzero(form == aarch64.PAGE)
-    users = np.flatnonzero(known & (form >= aarch64.ADD))
+    pages = np.flatnonzero(form == a64.PAGE)
+    users = np.flatnonzero(known & (form >= a64.ADD))
     feeder = aarch64.feeders(words, pages, users)
     fed = (feeder >= 0) & known[feeder]
     users, feeder = users[fed], feeder[fed]
     pages = pages[known[pages]]
     kind[pages] = PAGE_ALONE
-    target[pages] = ((place[pages] >> 12) + aarch64.distance(words[pages], aarch64.PAGE)) << 12
+    target[pages] = ((place[pages] >> 12) + aarch64.distance(words[pages], a64.PAGE)) << 12
     kind[users] = LOW
     target[users] = target[feeder] + aarch64.low(words[users])
     first, user = np.unique(feeder, return_index=True)
@@ -124,7 +128,7 @@ def _find_pointers(page: _Page, known: Mask) -> None:
     file = place[at] >> FILE_SHIFT
     value = words[at].astype(np.int64) | words[at + 1].astype(np.int64) << 32
     value -= page.tables.bias[file - 1]
-    fits = (value >= _POINTER_MIN) & (value < 1 << FILE_SHIFT)
+    fits = (value >= POINTER_MIN) & (value < 1 << FILE_SHIFT)
     page.note(at[fits], POINTER, value[fits] | file[fits] << FILE_SHIFT)
 
 
@@ -133,7 +137,7 @@ def _find_distances(page: _Page, known: Mask) -> None:
     at = np.flatnonzero(known & (words != 0))
     page.note(at, DISTANCE, place[at] + words[at].view(np.int32))
     # Behind the address of a function its length, as in unwind tables.
-    far = np.flatnonzero(known & (page.kind == DISTANCE) & (np.abs(page.target - place) > _FAR))
+    far = np.flatnonzero(known & (page.kind == DISTANCE) & (np.abs(page.target - place) > FAR))
     at = far[far + 1 < len(words)] + 1
     at = at[known[at] & (place[at] == place[at - 1] + 4) & (words[at] > 0) & (words[at] < EXTENT_LIMIT)]
     page.note_lengths(at, EXTENT, 1)
@@ -147,7 +151,7 @@ def _find_offsets(page: _Page, known: Mask) -> None:
 def _find_symbols(page: _Page, known: Mask) -> None:
     words, place, regions = page.words, page.place, page.tables.regions
     at = np.flatnonzero(known)
-    field = (page.source[at] - regions.start[page.region[at]]) % _ENTRY
+    field = (page.source[at] - regions.start[page.region[at]]) % ENTRY
     names = at[(field == 0) & (words[at] > 0)]
     page.note(names, NAME, regions.anchor[page.region[names]] + words[names])
     values = at[(field == 8) & (words[at] > 0)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any, Literal
 
 from edgesync.host import worker
@@ -16,11 +15,6 @@ ADDRESS_SPACE = 384 << 20
 """Bytes of address space: three times what a worker was seen to need, of which it keeps less than 64 MiB resident."""
 
 Kind = Literal["delta", "full", "copy"]
-
-
-def is_plain() -> bool:
-    """Whether deltas are applied without numpy here, which takes long."""
-    return importlib.util.find_spec("numpy") is None
 
 
 def limits_for(length: int) -> worker.Limits:

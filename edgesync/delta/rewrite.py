@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgesync.delta import aarch64, references
+from edgesync.delta import a64, aarch64, kinds, references
 from edgesync.delta.aarch64 import Words
-from edgesync.delta.addresses import FILE_SHIFT, POINTERS, Tables
+from edgesync.delta.addresses import Tables
+from edgesync.delta.kinds import FILE_SHIFT, POINTERS
 from edgesync.delta.references import Mask, References
 from edgesync.delta.varint import Ints
 
@@ -52,7 +53,7 @@ def _targets(found: References, at: Ints, tables: Tables) -> Ints:
     not what code refers to.
     """
     targets = tables.moved(found.target[at])
-    names = found.kind[at] == references.NAME
+    names = found.kind[at] == kinds.NAME
     if names.any():
         targets[names] = tables.moved(found.target[at[names]], corrected=False)
     return targets
@@ -60,21 +61,21 @@ def _targets(found: References, at: Ints, tables: Tables) -> Ints:
 
 def _keep(found: References, at: Ints, good: Mask, place: Ints, target: Ints) -> _Moved:
     """Only the good ones, here and in `found`."""
-    found.kind[at[~good]] = references.PLAIN
+    found.kind[at[~good]] = kinds.PLAIN
     return _Moved(at[good], found.kind[at[good]], place[good], target[good])
 
 
 def _write(words: Words, source: Ints, moved: _Moved, tables: Tables) -> Words:
     words, at, kind, place, target = words.copy(), moved.at, moved.kind, moved.place, moved.target
-    for form in aarch64.RELATIVE:
+    for form in a64.RELATIVE:
         chosen = kind == form
         words[at[chosen]] = aarch64.with_distance(words[at[chosen]], form, target[chosen] - place[chosen])
-    chosen = (kind == references.PAGE_USED) | (kind == references.PAGE_ALONE)
+    chosen = (kind == kinds.PAGE_USED) | (kind == kinds.PAGE_ALONE)
     pages = (target[chosen] >> 12) - (place[chosen] >> 12)
-    words[at[chosen]] = aarch64.with_distance(words[at[chosen]], aarch64.PAGE, pages)
-    chosen = kind == references.LOW
+    words[at[chosen]] = aarch64.with_distance(words[at[chosen]], a64.PAGE, pages)
+    chosen = kind == kinds.LOW
     words[at[chosen]] = aarch64.with_low(words[at[chosen]], target[chosen])
-    if (kind >= references.POINTER).any():
+    if (kind >= kinds.POINTER).any():
         _write_data(words, source, moved, tables)
     return words
 
@@ -82,16 +83,16 @@ def _write(words: Words, source: Ints, moved: _Moved, tables: Tables) -> Words:
 def _write_data(words: Words, source: Ints, moved: _Moved, tables: Tables) -> None:
     at, kind, target = moved.at, moved.kind, moved.target
     region = tables.regions.of(source[at])
-    chosen = kind == references.POINTER
+    chosen = kind == kinds.POINTER
     value = (target[chosen] & ((1 << FILE_SHIFT) - 1)) + tables.bias[(target[chosen] >> FILE_SHIFT) - 1]
     words[at[chosen]] = _low_half(value)
     whole = tables.regions.kind[region[chosen]] == POINTERS
     words[at[chosen][whole] + 1] = _low_half(value[whole] >> 32)
-    chosen = kind == references.DISTANCE
+    chosen = kind == kinds.DISTANCE
     words[at[chosen]] = _low_half(target[chosen] - moved.place[chosen])
-    chosen = (kind == references.OFFSET) | (kind == references.NAME)
+    chosen = (kind == kinds.OFFSET) | (kind == kinds.NAME)
     words[at[chosen]] = _low_half(target[chosen] - tables.regions.result_anchor[region[chosen]])
-    for length, back in ((references.EXTENT, 1), (references.SIZE, 2)):
+    for length, back in ((kinds.EXTENT, 1), (kinds.SIZE, 2)):
         _write_lengths(words, moved, kind == length, back)
 
 
@@ -100,8 +101,8 @@ def _write_lengths(words: Words, moved: _Moved, chosen: Mask, back: int) -> None
     last = np.flatnonzero(chosen)
     first = np.searchsorted(moved.at, moved.at[last] - back)
     length = moved.target[last] - moved.target[first]
-    good = (moved.at[first] == moved.at[last] - back) & (length >= 0) & (length < references.EXTENT_LIMIT)
-    words[moved.at[last[good]]] = _low_half(length[good] + references.INSTRUCTION)
+    good = (moved.at[first] == moved.at[last] - back) & (length >= 0) & (length < kinds.EXTENT_LIMIT)
+    words[moved.at[last[good]]] = _low_half(length[good] + kinds.INSTRUCTION)
 
 
 def _low_half(values: Ints) -> Words:

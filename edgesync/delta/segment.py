@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesync.delta import aarch64, references, rewrite, varint
+from edgesync.delta import aarch64, kinds, rewrite, varint
 from edgesync.delta.aarch64 import Words
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies
@@ -29,8 +29,6 @@ from edgesync.delta.references import Mask
 from edgesync.delta.streams import guess, pack
 from edgesync.delta.varint import Ints
 
-_KIND_SHIFT = 58
-_STRAIGHT = (aarch64.ADR, references.PAGE_USED, references.PAGE_ALONE)
 _CLEAR, _SMALL = 1.2, 200
 """A form that is guessed to be a fifth and 200 bytes larger than the other is not tried: guesses are that good."""
 
@@ -136,16 +134,16 @@ def source_of(copies: Copies, count: int) -> Ints:
 def _predict(words: Words, copies: Copies, offset: int, chapter: Chapter) -> Ints:
     """Rewrite the references in the draft in place, page by page. Returns what the words are ordered by."""
     keys = np.empty(len(words), np.int64)
-    for start in range(0, len(words), references.PAGE):
-        page = words[start : start + references.PAGE]
+    for start in range(0, len(words), kinds.PAGE):
+        page = words[start : start + kinds.PAGE]
         source = source_of(copies.window(WORD * start, WORD * (start + len(page))), len(page))
         page[:], found = rewrite.predict(page, source, offset + WORD * start, chapter.tables)
         keys[start : start + len(page)] = np.where(
-            found.kind == references.PLAIN, page >> 16, found.kind.astype(np.int64) << _KIND_SHIFT | found.target
+            found.kind == kinds.PLAIN, page >> 16, found.kind.astype(np.int64) << kinds.KIND_SHIFT | found.target
         )
     return keys
 
 
-def _straight(keys: Ints) -> references.Mask:
+def _straight(keys: Ints) -> Mask:
     """Which words are corrected with the bits of their distance side by side."""
-    return np.isin((keys >> _KIND_SHIFT).astype(np.uint8), _STRAIGHT)
+    return np.isin((keys >> kinds.KIND_SHIFT).astype(np.uint8), kinds.STRAIGHT)

@@ -6,7 +6,7 @@ import random
 import struct
 from typing import Any
 
-from edgesync.delta import btf
+from edgesync.delta import btf_records as btf
 
 SIMPLE = (btf.POINTER, btf.TYPEDEF, btf.CONST, btf.FUNCTION, btf.FORWARD, btf.FLOAT, btf.TYPE_TAG)
 
@@ -35,9 +35,9 @@ def kernel_types(seed: int, count: int) -> list[Any]:
     for index in range(count):
         name, other = f"{chance.choice('abc')}_{index}", lambda: chance.choice(types)
         kind = chance.choice((*SIMPLE, btf.STRUCT, btf.ENUM, btf.PROTOTYPE, btf.ARRAY, btf.ENUM64, btf.DATA_SECTION))
-        members = chance.randrange(1, 5) if kind in btf._EACH else 0
+        members = chance.randrange(1, 5) if kind in btf.EACH else 0
         if kind in SIMPLE:
-            rest = [other() if kind in btf._REFERS else 8]
+            rest = [other() if kind in btf.REFERS else 8]
         elif kind == btf.ARRAY:
             rest = [0, other(), types[0], chance.randrange(99)]
         elif kind == btf.PROTOTYPE:
@@ -47,7 +47,7 @@ def kernel_types(seed: int, count: int) -> list[Any]:
         elif kind == btf.STRUCT:
             rest = [32] + [word for m in range(members) for word in (f"field{m}_{index % 9}", other(), 64 * m)]
         else:
-            rest = [4] + [word for m in range(members) for word in (f"V{index}_{m}", m, 0)[: btf._EACH[kind]]]
+            rest = [4] + [word for m in range(members) for word in (f"V{index}_{m}", m, 0)[: btf.EACH[kind]]]
         types.append([name, kind, members, rest])
     return types
 

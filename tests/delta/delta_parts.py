@@ -19,7 +19,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from edgesync.delta import apply, chapter, encoder, plain, segment
-from edgesync.delta.addresses import FILE_SHIFT, NO_STEPS, NO_TABLES, Regions, Space, Tables
+from edgesync.delta.addresses import NO_STEPS, NO_TABLES, Regions, Space, Tables
 from edgesync.delta.align import align
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies, Steps
@@ -40,6 +40,7 @@ from edgesync.delta.format import (
     parse_header,
     parse_segment_header,
 )
+from edgesync.delta.kinds import FILE_SHIFT
 from edgesync.delta.layout import layout
 from edgesync.delta.pair import Pair, pair_of
 from edgesync.delta.plan import Alignment

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesync.delta import atlas, elf
-from edgesync.delta.addresses import FILE_SHIFT, NONE
 from edgesync.delta.align import align
+from edgesync.delta.kinds import FILE_SHIFT, NONE
 from edgesync.delta.layout import layout
 from edgesync.delta.ranges import ranges
 

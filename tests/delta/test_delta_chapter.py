@@ -1,17 +1,21 @@
 """The tables of a chapter: what is written is read, and no crafted number reaches outside anything."""
 
+from array import array
+
 import numpy as np
 import pytest
 from delta_parts import NO_TABLES, copies_of, decoded_chapter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesync.delta import chapter, streams, varint
+from edgesync.delta import chapter, plain, plaintables, streams, varint
 from edgesync.delta import format as esd3
-from edgesync.delta.addresses import FILE_SHIFT, NO_STEPS, Regions, Space, Tables
+from edgesync.delta.addresses import NO_STEPS, Regions, Space, Tables
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Steps
 from edgesync.delta.format import SEGMENT
+from edgesync.delta.kinds import FILE_SHIFT
+from edgesync.delta.tables import Columns, read
 from edgesync.delta.varint import fold
 from edgesync.wire.errors import DeltaCorruptError
 
@@ -69,6 +73,35 @@ def arrays(known):
 @given(chapters())
 def test_a_chapter_comes_back(known):
     assert arrays(decoded(chapter.encode(known, 0, [b""]))) == arrays(known)
+
+
+@given(chapters(), st.lists(st.integers(0, 1 << 42) | st.integers(FILE - 40, FILE + 600), max_size=20))
+def test_both_decoders_read_the_same_tables_and_look_up_the_same(known, addresses):
+    data = chapter.encode(known, 0, [b""])
+    head, size = esd3.parse_chapter_header(0, data[: esd3.PART_LIMIT], 9)
+    body, lengths = data[size:], (BASE, RESULT)
+    rows = plain.rows(head, body, 0, lengths)
+    found, arrays = plaintables.tables_of(rows, read(head, body, lengths), lengths), decoded(data).tables
+    assert list(found.moves.start) == arrays.moves.start.tolist()
+    assert list(found.moves.shift) == arrays.moves.shift.tolist()
+    starts = [place for space in (arrays.base, arrays.result) for place in space.address.tolist()]
+    for address in (*addresses, *starts, *(start + 90 for start in starts)):
+        one = np.array([address], np.int64)
+        assert found.base.offset_of(address) == int(arrays.base.offset_of(one)[0])
+        for corrected in (False, True):
+            assert found.moved(address, corrected=corrected) == int(arrays.moved(one, corrected=corrected)[0])
+    for offset in range(-1, BASE + 20):
+        assert found.result.address_of(offset) == int(arrays.result.address_of(np.array([offset]))[0])
+
+
+@given(copies_of(RESULT, 2 * BASE, 12))
+def test_both_decoders_move_alike_what_is_copied_and_not_what_is_derived_behind_the_base(copies):
+    rows = plain.Rows(*(array("q", column.tolist()) for column in (copies.at, copies.base, copies.length)))
+    nothing = array("q")
+    columns = Columns((nothing,) * 3, (nothing,) * 3, (nothing,) * 4, (nothing,) * 2, nothing)
+    found = plaintables.tables_of(rows, columns, (BASE, RESULT)).moves
+    expected = chapter.moves_between(copies, NO_TABLES.base, NO_TABLES.result, BASE, RESULT)
+    assert (list(found.start), list(found.shift)) == (expected.start.tolist(), expected.shift.tolist())
 
 
 @given(copies_of(300, BASE))

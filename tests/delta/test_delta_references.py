@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesync.delta import align, chapter, corrections, elf, layout, rewrite
-from edgesync.delta.addresses import CODE, FILE_SHIFT, NO_STEPS, Tables
+from edgesync.delta.addresses import NO_STEPS, Tables
+from edgesync.delta.kinds import CODE, FILE_SHIFT
 from edgesync.delta.segment import source_of
 
 GROWN = {30: 3, 170: 9}

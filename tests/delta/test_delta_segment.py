@@ -1,5 +1,6 @@
 """One segment: any copies and any result come back, and what was crafted is refused by name."""
 
+import functools
 from array import array
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 from delta_parts import NO_COPIES, NO_TABLES, copies_of
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_parts import Refused, outcome, plain_tables
 
 from edgesync.delta import format as esd3
-from edgesync.delta import plain, segment, streams, varint
+from edgesync.delta import plain, plainwords, segment, streams, varint
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies
 from edgesync.wire.blob import short_hash
@@ -58,7 +60,13 @@ def decoded(data, base, output, chosen=NO_COPIES):
     assert len(body) == head.part.body_length
     if head.words is None:
         return bytes(plain.decode(rows, head, body, window, reader(base)))
-    return bytes(segment.decode(tables(chosen), head, body, window, reader(base)))
+    with_numpy = functools.partial(segment.decode, tables(chosen))
+    without = plainwords.Decoder(rows, plain_tables(NO_TABLES)).decode
+    found, other = (outcome(decode, head, body, window, reader(base)) for decode in (with_numpy, without))
+    assert found == other, "with numpy and without it"
+    if isinstance(found, Refused):
+        raise DeltaCorruptError(found)
+    return found
 
 
 def crafted(gaps=(), values=b"", extra=b"", differences=None, *, check=b"no! no!!", words=None):

@@ -16,6 +16,7 @@ from edgesync.delta import request
 from edgesync.delta.copies import Copies
 from edgesync.delta.format import SEGMENT
 from edgesync.delta.full import DICTIONARY, make_full
+from edgesync.delta.switch import VARIABLE
 from edgesync.host import worker
 from edgesync.wire.errors import (
     BaseModifiedError,
@@ -234,8 +235,14 @@ def test_the_server_side_alone_needs_bsdiff4():
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
 
 
-@pytest.mark.parametrize("length", [15_000_000 // SEGMENT * SEGMENT, GIB], ids=["15 MB", "1 GiB"])
-def test_a_worker_stays_below_64_mib_for_an_image_of(tmp_path, play, length):
+SMALL = 15_000_000 // SEGMENT * SEGMENT
+
+
+@pytest.mark.parametrize(
+    ("length", "plain"), [(SMALL, ""), (GIB, ""), (SMALL, "1")], ids=["15 MB", "1 GiB", "15 MB without numpy"]
+)
+def test_a_worker_stays_below_64_mib_for_an_image_of(tmp_path, play, monkeypatch, length, plain):
+    monkeypatch.setenv(VARIABLE, plain)
     base, result = write_big_delta(tmp_path, length)
     (tmp_path / "target").touch()
     play(MEASURED)
