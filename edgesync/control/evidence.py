@@ -12,6 +12,10 @@ from edgesync.wire.errors import ConfigIgnoredError, QuarantinedError
 from edgesync.wire.ids import BlobId, Digest
 from edgesync.wire.messages import ConfigPhase, ErrorReport, Phase
 
+DAY = 86400
+"""Seconds within which every board reports, if it has news or not; and between two connections of one whose budget is
+spent.
+"""
 PENDING_AFTER = 900.0
 """Seconds without a report before activation until a board no longer holds up its wave."""
 
@@ -150,12 +154,21 @@ def suspects(board: Standing) -> frozenset[Digest]:
     return images if images_bad else config
 
 
+def absence(board: Standing) -> int:
+    """Seconds between two connections of this board, 0 for one that stays: what it was told, and a day where it has
+    spent its budget.
+    """
+    manners, report = board.wanted.manners, board.reported
+    spent = manners.budget > 0 and report is not None and report.month >= manners.budget
+    return max(manners.check_in, DAY) if spent else manners.check_in
+
+
 def silence(board: Standing, now: float, listening: float | None) -> float:
     """Seconds for which this board could have been heard and was not. One that connects at times is awaited so long."""
     if listening is None:
         return 0.0
     quiet = now - max(board.seen, listening, board.offered.at if board.offered else 0.0)
-    return quiet - board.wanted.manners.check_in
+    return quiet - absence(board)
 
 
 def judge(board: Standing, now: float, listening: float | None, lost_after: float) -> tuple[Status, ErrorReport | None]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from edgesync.control.evidence import PENDING_AFTER
+from edgesync.control.evidence import DAY, PENDING_AFTER, absence
 from edgesync.control.fleet import FleetView
 from edgesync.control.standing import BAD, Standing, Status
 
@@ -47,8 +47,8 @@ def of_all(words: Iterable[tuple[Sync, Health]]) -> tuple[Sync, Health]:
 
 
 def _away(board: Standing, view: FleetView, now: float) -> bool:
-    """Its connection is gone; or, where it only connects at times, it missed the next time."""
-    presence, every = view.presence.get(board.device), board.wanted.manners.check_in
+    """Its connection is gone; or, where it only connects at times, it missed the time by which it would have told."""
+    presence, every = view.presence.get(board.device), absence(board)
     if presence is None or presence.up:
         return False
-    return now - max(presence.since, board.seen) > PENDING_AFTER + every
+    return now - max(presence.since, board.seen) > PENDING_AFTER + (max(every, DAY) if every else 0)

@@ -1,5 +1,5 @@
 """What a board takes of its link when it is told to be modest: a month of check-ins, a share left to the payload
-application, a capped rate.
+application, a capped rate; and whether it counts right.
 
 A check-in is measured at IP level on the emulated link, both ways, from its first packet to its last, over mTLS with a
 whole handshake: the broker is restarted before each, for after six hours no TLS session can be taken up again. The
@@ -37,6 +37,8 @@ CAP = 8000
 PLAIN, STAYS = "b01", "b02"
 SHARED, CAPPED = "b02", "b03"
 LINK = "lte-256k"
+COUNTED = 0.97
+"""Part of the link's bytes that a board counts itself, at least."""
 ALONE = 20.0
 """Seconds that the application has the link for itself, before the push."""
 LIMIT = 300.0
@@ -164,11 +166,17 @@ def _shares(workshop: Workshop) -> Iterator[Figure]:
                 program.kill()
                 program.wait()
         kept = {board: _kept(fleet, board, room / board, pushed) for board in (PLAIN, SHARED)}
+        fleet.wait(lambda: fleet.confirmed(CAPPED), LIMIT, f"{CAPPED} to prove demo-v2")
+        carried, told = fleet.quiet(CAPPED), fleet.reported(CAPPED)
+        assert told is not None
+        counted = told["month"] / (carried.up + carried.down)
     where = f"{LINK}, blob of {fleet.blob_length(PLAIN)} bytes, of what it gets with the link for itself"
     yield Figure("application beside an update, no manners", kept[PLAIN], "", where)
     name = f"application beside an update, share {SHARE} %"
     yield Figure(name, kept[SHARED], "", where, 1 - SHARE / 100, "at least")
     yield Figure("an update's bytes a second, of a rate_cap", capped / CAP, "", f"{LINK}, rate_cap {CAP} B/s", 1.0)
+    conditions = f"{LINK}, no loss, from the first start over an update and its reboot, the last report not in it"
+    yield Figure("a board's own count of its month, of the link's", counted, "", conditions, COUNTED, "at least")
 
 
 def _application(fleet: Fleet, board: str, room: Path) -> subprocess.Popen[bytes]:

@@ -56,6 +56,8 @@ def test_a_silent_board_is_unknown_and_one_that_checks_in_only_after_it_should_h
     story.push("A", manners=Manners(check_in=3600))
     assert words(story, "b1", away)[1] != "Unknown"
     story.wait(3600)
+    assert words(story, "b1", away)[1] != "Unknown", "without news it tells so once a day"
+    story.wait(86400 - 3600)
     assert words(story, "b1", away)[1] == "Unknown"
 
 

@@ -179,6 +179,17 @@ def test_a_board_that_checks_in_at_times_is_silent_only_after_its_next_check_in(
     assert story.status("b1") is Status.PENDING
 
 
+def test_a_board_that_has_spent_its_budget_is_awaited_for_a_day() -> None:
+    story = on_x("b1")
+    story.push("A", config="X", manners=Manners(budget=1000))
+    story.says("b1", month=1000)
+    story.push("A", config="Y", manners=Manners(budget=1000))
+    story.wait(86400 + PENDING_AFTER - 60)
+    assert story.status("b1") is Status.OFFERED
+    story.wait(120)
+    assert story.status("b1") is Status.PENDING
+
+
 def test_other_manners_are_offered_to_a_confirmed_board_and_take_nothing_from_it() -> None:
     story = on_x("b1")
     offered = offer(story.push("A", config="X", manners=Manners(rate=500)))
