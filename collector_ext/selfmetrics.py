@@ -14,6 +14,9 @@ SERIES_LIMIT = 500
 """Series of one metric."""
 DROPPED = "collector_selfmetrics_dropped_series"
 
+QUEUE_BYTES, QUEUE_DROPPED = "collector_queue_bytes", "collector_queue_dropped"
+"""Whoever keeps data in a queue sets this gauge and counts on this counter, with a label that says which queue."""
+
 _Labels = tuple[tuple[str, str], ...]
 
 
@@ -57,6 +60,11 @@ class Meter:
 
     def gauge(self, name: str, text: str) -> Instrument:
         return self._instrument(name, "gauge", text)
+
+    def total(self, name: str) -> float:
+        """Of a metric's series as they are now, 0 for a metric that is not there."""
+        instrument = self._instruments.get(name)
+        return sum(instrument.series.values()) if instrument else 0.0
 
     def observe(self, function: Callable[[], None]) -> None:
         self._observers.append(function)

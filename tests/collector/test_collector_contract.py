@@ -21,6 +21,7 @@ REGISTRY = EntryPoints()
 INSTALLED = [(kind, name) for kind in Kind for name in REGISTRY.types(kind)]
 CAN_START: dict[str, dict[str, Any]] = {
     "health_check": {"endpoint": "localhost:0"},
+    "memory_health": {"endpoint": "localhost:0"},
 }
 """What a component needs to start here, where its defaults are not enough."""
 
