@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from edgesync.agent import record
 from edgesync.agent.downloader import Downloader
@@ -16,9 +16,11 @@ from edgesync.agent.effects import Fetch, Forget, Report, Stop, WakeAfter
 from edgesync.agent.events import Woken
 from edgesync.agent.gate import Gate
 from edgesync.agent.ledger import Ledger
+from edgesync.agent.reporter import Reporter
 from edgesync.agent.staging import Staging
 from edgesync.agent.tree import effects, events, machine
 from edgesync.agent.tree.bundles import Bundles
+from edgesync.agent.tree.endpoint import Endpoint
 from edgesync.agent.tree.installer import Installer
 from edgesync.agent.tree.journal import Journal
 from edgesync.agent.tree.state import State
@@ -35,14 +37,16 @@ from edgesync.wire.topics import Topic
 
 EVENTS = 256
 """Events that wait for the decider; each comes from a stage that runs once at a time, so there are never many."""
+TELL = 5.0
+"""Seconds that the healing of a tree waits for the report that it drifted."""
 _BUSY = (ConfigPhase.FETCHING, ConfigPhase.APPLYING, ConfigPhase.PROBING)
 
 log = logging.getLogger("edgesync.config")
 
 
 class Configurator:
-    """One board's config below `root`, with its journal and its blobs below `state`. `report` asks for a report within
-    so many seconds.
+    """One board's config below `root`, with its journal and its blobs below `state`. Applications may ask for it at
+    `socket` ("" for nowhere).
     """
 
     def __init__(
@@ -51,14 +55,16 @@ class Configurator:
         *,
         state: str,
         root: str,
+        socket: str,
         profile: ConfigProfile,
         link: MqttLink,
         ledger: Ledger,
         gate: Gate,
         clock: Clock,
-        report: Callable[[float], None],
+        reporter: Reporter,
     ) -> None:
-        self._report, self._gate = report, gate
+        self._reporter, self._gate = reporter, gate
+        self._healing: asyncio.Task[None] | None = None
         self._journal = Journal(state)
         self._events: asyncio.Queue[events.Event] = asyncio.Queue(EVENTS)
         self._wake: asyncio.TimerHandle | None = None
@@ -85,6 +91,7 @@ class Configurator:
             switched=self._switched,
         )
         self._watch = Watch(self._trees, self._bundles, self._installer.at_work, self.tell)
+        self._endpoint = Endpoint(socket, self._trees, self._bundles) if socket else None
 
     # --- what the runner asks ---------------------------------------------------------------------------------------
 
@@ -136,12 +143,18 @@ class Configurator:
 
     async def run(self) -> None:
         """Decide for ever; ends when it is cancelled."""
-        watching = asyncio.get_running_loop().create_task(self._watch.run(), name="watch")
+        loop = asyncio.get_running_loop()
+        services = [loop.create_task(self._watch.run(), name="watch")]
+        if self._endpoint:
+            services.append(loop.create_task(self._endpoint.run(), name="endpoint"))
         try:
             while True:
                 await self._decide(await self._events.get())
         finally:
-            watching.cancel()
+            services += [self._healing] if self._healing else []
+            for service in services:
+                service.cancel()
+            await asyncio.gather(*services, return_exceptions=True)
             self._downloader.stop()
             await self._installer.end()
 
@@ -177,15 +190,22 @@ class Configurator:
             case effects.GoBack(config, failed):
                 self._installer.go_back(config, failed)
             case effects.Heal(config):
-                self._installer.heal(config)
+                self._healing = asyncio.get_running_loop().create_task(self._heal(config))
             case effects.Prune(keep):
                 self._installer.prune(keep)
             case Report(within):
-                self._report(within)
+                self._reporter.request(within)
             case WakeAfter(seconds):
                 if self._wake:
                     self._wake.cancel()
                 self._wake = asyncio.get_running_loop().call_later(seconds, self.tell, Woken())
 
+    async def _heal(self, config: Digest) -> None:
+        """That someone was there is told before it is undone, if there is anyone to tell."""
+        await self._reporter.settled(TELL)
+        self._installer.heal(config)
+
     def _switched(self) -> None:
         self._watch.switched()
+        if self._endpoint:
+            self._endpoint.switched()

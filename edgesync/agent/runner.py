@@ -110,12 +110,13 @@ class AgentService:
             config.device,
             state=config.state,
             root=config.config_root,
+            socket=config.config_socket,
             profile=profile.config,
             link=self._link,
             ledger=self._ledger,
             gate=self._gate,
             clock=self._clock,
-            report=self._reporter.request,
+            reporter=self._reporter,
         )
         self._offered: bytes | None = None  # the newest desired that is not checked yet
         self._offer = asyncio.Event()

@@ -107,9 +107,9 @@ class BlobCorruptError(EdgesyncError):
 
 
 class BaseModifiedError(EdgesyncError):
-    """The booted slot does not hold the image that the delta was made from."""
+    """The booted slot, or the config that is here, is not what the delta was made from."""
 
-    hint = "the read-only slot was written to; the server can send a full image"
+    hint = "it was written to; the server can send the whole"
 
 
 class DeltaCorruptError(EdgesyncError):

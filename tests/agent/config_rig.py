@@ -57,20 +57,34 @@ class ConfigRig:
         return await self.want(image, data, source, requires, **changes)
 
     async def want(
-        self, image: bytes, data: bytes, source: Source | None, requires: str = "", **changes: object
+        self,
+        image: bytes,
+        data: bytes,
+        source: Source | None,
+        requires: str = "",
+        *,
+        image_source: Source | None = None,
+        **changes: object,
     ) -> Desired:
         target = ConfigTarget(digest_of(data), len(data), requires, source)
-        desired = replace(self.rig.desired(image, None, **changes), config=target)
+        desired = replace(self.rig.desired(image, image_source, **changes), config=target)
         await self.rig.want(desired)
         return desired
 
-    async def settled(self, data: bytes, phase: ConfigPhase = ConfigPhase.IDLE, limit: float = 30.0) -> Reported:
-        """The first report with this bundle in force in this phase."""
-        digest = digest_of(data)
-        since = len(self.rig.reports)
-        if since and _is(self.rig.reports[-1], digest, phase):
-            return self.rig.reports[-1]
-        return await self.rig.reported(lambda r: _is(r, digest, phase), limit, since)
+    async def settled(
+        self, data: bytes, phase: ConfigPhase = ConfigPhase.IDLE, limit: float = 30.0, error: str | None = None
+    ) -> Reported:
+        """The report with this bundle in force in this phase, about the newest desired state."""
+        digest, version = digest_of(data), self.rig.version
+
+        def fits(report: Reported) -> bool:
+            told = report.config
+            if told is None or (told.sha256, told.phase, report.version) != (digest, phase, version):
+                return False
+            return error is None or (told.error is not None and told.error.name == error)
+
+        since = max(0, len(self.rig.reports) - 1)
+        return await self.rig.reported(fits, limit, since)
 
     def linked(self) -> Digest | None:
         """The bundle whose tree the link names."""
@@ -84,7 +98,3 @@ class ConfigRig:
             return {}
         real = current.resolve()
         return {str(path.relative_to(real)): path.read_text() for path in sorted(real.rglob("*")) if path.is_file()}
-
-
-def _is(report: Reported, digest: Digest, phase: ConfigPhase) -> bool:
-    return report.config is not None and report.config.sha256 == digest and report.config.phase is phase

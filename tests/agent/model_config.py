@@ -252,6 +252,7 @@ class Board:
     def look(self) -> None:
         """The watch compares the tree in force with its bundle."""
         if not self.link:
+            self.queue.append(events.Drifted("", 0, heal=True))
             return
         config = Digest(self.link)
         if config in self.bundles:

@@ -13,7 +13,7 @@ from model_config import KINDS, Board, bundle, kind_of, on
 from edgesync.agent.effects import Fetch, Stop
 from edgesync.agent.events import Cleared, FetchStarved, Wanted
 from edgesync.agent.tree import effects, events
-from edgesync.agent.tree.state import State
+from edgesync.agent.tree.state import State, companion
 from edgesync.wire.errors import BlobMissingError
 from edgesync.wire.ids import Digest
 from edgesync.wire.messages import ConfigPhase, Desired
@@ -157,7 +157,7 @@ class Life(RuleBasedStateMachine):
     def the_healing_fails(self) -> None:
         self.board.heal_ends("full")
 
-    @rule(what=st.sampled_from(["file", "bundle", "look"]))
+    @rule(what=st.sampled_from(["file", "bundle", "link", "look"]))
     def someone_writes_to_the_config(self, what: str) -> None:
         board = self.board
         match what:
@@ -166,6 +166,9 @@ class Life(RuleBasedStateMachine):
             case "bundle" if board.link:
                 board.bundles.discard(Digest(board.link))
                 self.rotten = True
+            case "link" if not board.attempting and not board.returning and board.link and not board.queue:
+                board.link = ""
+                board.look()
             case "look" if not board.attempting and not board.returning:
                 board.look()
 
@@ -225,7 +228,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def a_board_that_has_config_always_has_some(self) -> None:
         state = self.board.state
-        if state.good and not self.rotten:
+        if state.good and not self.rotten and state.phase is not ConfigPhase.PROBING and not self.board.queue:
             assert self.board.link, f"no config in force: {state}"
 
     def teardown(self) -> None:
@@ -234,6 +237,7 @@ class Life(RuleBasedStateMachine):
         if board.desired:
             board.queue.append(Wanted(board.desired))  # the broker has it still
         board.settle()
+        assert companion(board.state) in (None, board.state.current), "firmware has its config"
         if not self.rotten:
             assert not board.link or kind_of(Digest(board.link)) == "good", board.state
             wanted = board.state.target

@@ -90,11 +90,11 @@ class GoBackFailed:
 
 @dataclass(frozen=True, slots=True)
 class Drifted:
-    """The tree in force was compared with its bundle: so many of its names differ. `heal`: the bundle asks to have that
-    undone.
+    """The tree that the link names ("" for none) was compared with its bundle: so many of its names differ. `heal`: the
+    bundle asks to have that undone.
     """
 
-    config: Digest
+    config: Name
     count: int
     heal: bool
 

@@ -164,7 +164,11 @@ def step(state: State, event: Event) -> Step:
             return _went_back(state, config)
         case GoBackFailed(error) if state.back is not None:
             return _not_back(state, error)
-        case Drifted(config, count, heal) if config == state.current and not is_locked(state):
+        case Drifted(config) if config != state.current and state.current and not is_locked(state):
+            # Someone has moved the link. Only the decider knows where it belongs, and it has to lead there.
+            back = replace(_at(state, ConfigPhase.PROBING), back=state.current)
+            return back, (Stop(), GoBack(state.current, ""), Report(LINGER))
+        case Drifted(config, count, heal) if config and config == state.current and not is_locked(state):
             healing = heal and count > 0 and config not in state.quarantine
             report = (Report(),) if count != state.drift else ()
             return replace(state, drift=count), (*report, *((Heal(config),) if healing else ()))

@@ -150,6 +150,29 @@ class Trees:
                 if not directory or error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                     yield f"{directory or '.'}: {error.strerror}"
 
+    def open_file(self, path: str) -> tuple[Name, int]:
+        """The bundle whose tree is in force and a descriptor of one of its files, -1 where it has none of this path.
+        The caller closes it.
+        """
+        name, (directory, _, at) = self._linked(), path.rpartition("/")
+        config = _digest_of(name)
+        try:
+            with _opened(self.path(name), directory) as parent:
+                fd = os.open(at, _OPEN_FILE, dir_fd=parent)
+        except OSError:
+            return config, -1
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            fd = -1
+        return config, fd
+
+    def directories(self) -> list[str]:
+        """The root and all directories of the tree in force, as they are; nothing where none is."""
+        tree = self.path(self._linked())
+        if not self.linked():
+            return []
+        return [self.root, *(directory for directory, _, _ in os.walk(tree))]
+
     def remove(self, name: str) -> None:
         """Remove a tree that is not in force."""
         if name != self._linked():

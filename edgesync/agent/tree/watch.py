@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from edgesync.agent.tree import events
 from edgesync.agent.tree.bundles import Bundles
+from edgesync.agent.tree.notify import Notifier
 from edgesync.agent.tree.trees import Trees
 from edgesync.wire.errors import EdgesyncError
 
@@ -36,6 +37,7 @@ class Watch:
     ) -> None:
         self._trees, self._bundles, self._at_work, self._emit = trees, bundles, at_work, emit
         self._stirred = asyncio.Event()
+        self._notifier = Notifier(self._stirred.set)
         self._pause = 0.0
 
     def switched(self) -> None:
@@ -44,16 +46,25 @@ class Watch:
 
     async def run(self) -> None:
         """Look for ever; ends when it is cancelled."""
-        while True:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._stirred.wait(), EVERY)
-            await asyncio.sleep(SETTLE)
-            self._stirred.clear()
-            if await self.look():
-                self._pause = min(PAUSE_LIMIT, 2 * self._pause or PAUSE_FIRST)
-                await asyncio.sleep(self._pause)
-            else:
-                self._pause = 0.0
+        try:
+            self._listen()
+            while True:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._stirred.wait(), EVERY)
+                await asyncio.sleep(SETTLE)
+                self._stirred.clear()
+                self._listen()  # before the look, so that nothing falls between the two
+                if await self.look():
+                    self._pause = min(PAUSE_LIMIT, 2 * self._pause or PAUSE_FIRST)
+                    await asyncio.sleep(self._pause)
+                else:
+                    self._pause = 0.0
+        finally:
+            self._notifier.close()
+
+    def _listen(self) -> None:
+        if directories := self._trees.directories():  # a board without config pays nothing for watching it
+            self._notifier.watch(directories)
 
     async def look(self) -> int:
         """Compare once; the number of names that differ."""
@@ -61,6 +72,7 @@ class Watch:
             try:
                 config = self._trees.linked()
                 if not config:
+                    self._emit(events.Drifted("", 0, heal=True))
                     return 0
                 catalogue = self._bundles.catalogue(config)
                 drifted = []
