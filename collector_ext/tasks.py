@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from collector_ext.component import Host
@@ -16,11 +16,12 @@ class Background:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def spawn(self, host: Host, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run `work()`: the function, because a coroutine whose task is cancelled before it began warns."""
+    def spawn(self, host: Host, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(self._watched(host, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # A task that is cancelled before its first step leaves its work unawaited, which would warn.
+        task.add_done_callback(lambda _: work.close())
 
     async def end(self) -> None:
         """Cancel what still runs and wait for it. Also without any, and a second time."""
@@ -29,8 +30,8 @@ class Background:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watched(self, host: Host, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _watched(self, host: Host, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await work()
+            await work
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told
             host.report_status(Status.PERMANENT_ERROR, error)

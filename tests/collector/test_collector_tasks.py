@@ -20,8 +20,8 @@ def test_a_task_that_fails_is_told_and_the_others_go_on() -> None:
             await asyncio.sleep(0.01)
             said.append("still here")
 
-        background.spawn(host, fails)
-        background.spawn(host, goes_on)
+        background.spawn(host, fails())
+        background.spawn(host, goes_on())
         while not said:
             await asyncio.sleep(0.001)
         await background.end()
@@ -40,7 +40,7 @@ def test_nothing_is_left_after_the_end_not_even_what_never_began() -> None:
         async def forever() -> None:
             await asyncio.sleep(3600)
 
-        background.spawn(host, forever)
+        background.spawn(host, forever())
         await background.end()
         await background.end()
         assert len(asyncio.all_tasks()) == 1

@@ -75,9 +75,9 @@ class MemoryHealth:
         self._arm()
         how = "and when tasks wait for memory" if self._trigger else "no pressure trigger here"
         self._log.info("looks every %gs, %s", self._config.check_interval, how)
-        self._background.spawn(host, self._watch)
+        self._background.spawn(host, self._watch())
         if self._tegra.wanted:
-            self._background.spawn(host, self._tegra.run)
+            self._background.spawn(host, self._tegra.run())
 
     async def shutdown(self) -> None:
         if self._trigger:

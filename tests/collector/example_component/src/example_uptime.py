@@ -35,7 +35,7 @@ class Uptime:
         self._background = Background()
 
     async def start(self, host: Host) -> None:
-        self._background.spawn(host, self._collect)
+        self._background.spawn(host, self._collect())
 
     async def shutdown(self) -> None:
         await self._background.end()
