@@ -34,6 +34,14 @@ def integer(source: Mapping[str, Any], key: str, default: int | None = None) -> 
     return value
 
 
+def number(source: Mapping[str, Any], key: str, default: float | None = None) -> float:
+    """A number from 0, whole or not. JSON as Python reads it also knows infinity, which nothing here means."""
+    value = source.get(key, default)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < INTEGER_LIMIT:
+        raise _wrong(key, value, "a number from 0")
+    return float(value)
+
+
 def mapping(source: Mapping[str, Any], key: str, limit: int = 64) -> Mapping[str, Any]:
     value = source.get(key, {})
     if not isinstance(value, dict) or len(value) > limit or any(_UNSTORABLE.search(name) for name in value):
