@@ -18,6 +18,7 @@ from edgesync.agent.gate import Gate
 from edgesync.agent.ledger import Ledger
 from edgesync.agent.reporter import Reporter
 from edgesync.agent.staging import Staging
+from edgesync.agent.tracer import Tracer
 from edgesync.agent.tree import effects, events, machine
 from edgesync.agent.tree.bundles import Bundles
 from edgesync.agent.tree.endpoint import Endpoint
@@ -62,8 +63,9 @@ class Configurator:
         gate: Gate,
         clock: Clock,
         reporter: Reporter,
+        tracer: Tracer,
     ) -> None:
-        self._reporter, self._gate = reporter, gate
+        self._reporter, self._gate, self._tracer = reporter, gate, tracer
         self._healing: asyncio.Task[None] | None = None
         self._journal = Journal(state)
         self._events: asyncio.Queue[events.Event] = asyncio.Queue(EVENTS)
@@ -166,6 +168,7 @@ class Configurator:
         if state != before:
             self._journal.state = state
             await record.persist(self._journal.save)
+        self._tracer.config(before, state)
         if state.phase is not before.phase:
             log.info("config phase %s > %s", before.phase.value, state.phase.value)
         if self.state.phase in (ConfigPhase.IDLE, ConfigPhase.FAILED):

@@ -24,12 +24,14 @@ from edgesync.agent.ledger import Ledger
 from edgesync.agent.presence import Presence
 from edgesync.agent.reporter import Reporter
 from edgesync.agent.staging import Staging
+from edgesync.agent.tracer import Tracer
 from edgesync.agent.tree.events import Confirmed
 from edgesync.boards.backend import BootBackend
 from edgesync.boards.profile import BoardProfile
 from edgesync.delta.switch import is_plain
 from edgesync.host.clock import SystemClock, TrustedTime
 from edgesync.host.mqtt import Down, LinkOptions, Message, MqttLink, Up, Will
+from edgesync.host.telemetry import TelemetryPort
 from edgesync.trust import request as trust
 from edgesync.wire import codec, topics
 from edgesync.wire.errors import (
@@ -59,8 +61,14 @@ class AgentService:
     """One board's agent. `run` until cancelled."""
 
     def __init__(
-        self, config: AgentConfig, backend: BootBackend, profile: BoardProfile, obstacles: Sequence[Obstacle] = ()
+        self,
+        config: AgentConfig,
+        backend: BootBackend,
+        profile: BoardProfile,
+        obstacles: Sequence[Obstacle] = (),
+        port: TelemetryPort | None = None,
     ) -> None:
+        """`port` takes what the agent tells of itself; without one nobody listens."""
         self._config, self._backend, self._confirm_seconds = config, backend, profile.confirm_seconds
         self._fleet = fleet_of(config.device)
         self._clock = SystemClock()
@@ -106,6 +114,7 @@ class AgentService:
         )
         if self._journal.state.desired:
             self._gate.follow(self._journal.state.desired.manners)
+        self._tracer = Tracer(config.state, config.device, port or TelemetryPort())
         self._configurator = Configurator(
             config.device,
             state=config.state,
@@ -117,6 +126,7 @@ class AgentService:
             gate=self._gate,
             clock=self._clock,
             reporter=self._reporter,
+            tracer=self._tracer,
         )
         self._offered: bytes | None = None  # the newest desired that is not checked yet
         self._offer = asyncio.Event()
@@ -164,6 +174,7 @@ class AgentService:
             if state != before:
                 self._journal.state = state
                 await record.persist(self._save)
+            self._tracer.firmware(before, state)
             if state.phase is not before.phase:
                 log.info("phase %s > %s", before.phase.value, state.phase.value)
             if state.desired:

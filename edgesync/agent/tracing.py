@@ -1,8 +1,8 @@
 """What a board did for a rollout, as spans: one for each phase, under one for the whole update. Pure.
 
-A phase lasts over crashes and reboots, so what is open is kept in the journal beside the state, and what is finished is
-kept with it until it is told: before a reboot, and at the end. Ids follow from rollout and board (`wire.trace`), so a
-span that a power cut made told twice is the same span.
+A phase lasts over crashes and reboots, so what is open is kept, and what is finished is kept with it until it is told:
+before a reboot, and at the end. Ids follow from rollout and board (`wire.trace`), so a span that a power cut made told
+twice is the same span. Firmware and config are followed each for itself, in one trace.
 """
 
 from __future__ import annotations
@@ -11,18 +11,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edgesync.agent.machine import State
 from edgesync.wire import fields, trace
 from edgesync.wire.errors import MalformedMessageError
 from edgesync.wire.ids import DeviceId
-from edgesync.wire.messages import Phase
-from edgesync.wire.trace import Attributes, Link, Span, SpanId, TraceId
+from edgesync.wire.trace import Attributes, Link, Span
 
 SPANS_LIMIT = 32
 """Finished spans that wait to be told. An update that waits and fetches in turn for days keeps the newest."""
 
-_ENDS = (Phase.IDLE, Phase.FAILED)
-_TOLD = (*_ENDS, Phase.ACTIVATING)
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a decider's state says of a rollout. `over`: nothing is under way in this `phase`. `parting`: a reboot
+    follows, so that what is finished had better be told. `error` is the name of what the phase stands still for, or "".
+    """
+
+    rollout: str
+    phase: str
+    over: bool
+    parting: bool = False
+    error: str = ""
+    attributes: Attributes = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,33 +80,34 @@ class Progress:
 
 
 def follow(
-    progress: Progress, device: DeviceId, before: State, after: State, now: float
+    progress: Progress, kind: str, device: DeviceId, views: tuple[View, View], now: float
 ) -> tuple[Progress, tuple[Span, ...]]:
-    """The progress after a decision at `now` (unix seconds), and the spans that are to be told now."""
-    rollout = after.desired.rollout if after.desired else ""
+    """The progress of an update of this `kind` (the name of its span) after a decision at `now` (unix seconds), and the
+    spans that are to be told now. `views` are those before and after the decision.
+    """
+    before, after = views
     told: tuple[Span, ...] = ()
-    if progress.phase and rollout != progress.rollout:
-        ended = _end(progress, "superseded", now)
-        told, progress = _spans(ended, device, before), replace(ended, done=())
-    elif progress.phase and after.phase.value != progress.phase:
-        error = after.error.name if after.error and after.phase in (Phase.WAITING, Phase.FAILED) else ""
-        progress = _close(progress, progress.phase, progress.since, now, error)
-        progress = replace(progress, phase=after.phase.value, since=now)
-        if after.phase in _ENDS:
-            progress = _end(replace(progress, phase=""), error, now)
-    if not progress.phase and rollout and after.phase not in _ENDS:
-        counts = progress.counts if progress.rollout == rollout else {}
-        progress = Progress(rollout, now, after.phase.value, now, counts, progress.done)
-    if progress.done and after.phase in _TOLD and (before.phase is not after.phase or not progress.phase):
-        return replace(progress, done=()), (*told, *_spans(progress, device, after))
+    if progress.phase and after.rollout != progress.rollout:
+        ended = _end(progress, kind, "superseded", now)
+        told, progress = _spans(ended, kind, device, before), replace(ended, done=())
+    elif progress.phase and after.phase != progress.phase:
+        progress = _close(progress, progress.phase, progress.since, now, after.error)
+        progress = replace(progress, phase=after.phase, since=now)
+        if after.over:
+            progress = _end(replace(progress, phase=""), kind, after.error, now)
+    if not progress.phase and after.rollout and not after.over:
+        counts = progress.counts if progress.rollout == after.rollout else {}
+        progress = Progress(after.rollout, now, after.phase, now, counts, progress.done)
+    if progress.done and (after.parting or not progress.phase):
+        return replace(progress, done=()), (*told, *_spans(progress, kind, device, after))
     return progress, told
 
 
-def _end(progress: Progress, error: str, now: float) -> Progress:
+def _end(progress: Progress, kind: str, error: str, now: float) -> Progress:
     """The whole update is over, and the phase that is open with it."""
     if progress.phase:
         progress = _close(progress, progress.phase, progress.since, now, error)
-    return replace(_close(progress, trace.UPDATE, progress.began, now, error), phase="", since=0.0, began=0.0)
+    return replace(_close(progress, kind, progress.began, now, error), phase="", since=0.0, began=0.0)
 
 
 def _close(progress: Progress, name: str, start: float, end: float, error: str) -> Progress:
@@ -107,26 +117,18 @@ def _close(progress: Progress, name: str, start: float, end: float, error: str) 
     return replace(progress, counts=counts, done=(*progress.done, row)[-SPANS_LIMIT:])
 
 
-def _spans(progress: Progress, device: DeviceId, state: State) -> tuple[Span, ...]:
-    own = trace.board_trace(progress.rollout, device)
-    updates = [row[1] for row in progress.done if row[0] == trace.UPDATE]
-    update = trace.span_id(own, trace.UPDATE, updates[0] if updates else progress.counts.get(trace.UPDATE, 0))
-    attributes = {"edgesync.rollout": progress.rollout, "edgesync.slot": state.slot, "edgesync.boot_id": state.boot_id}
-    if state.desired:
-        attributes |= {"edgesync.release": state.desired.release, "edgesync.revision": state.desired.revision}
-    return tuple(_span(own, update, row, progress.rollout, attributes) for row in progress.done)
-
-
-def _span(
-    own: TraceId, update: SpanId, row: tuple[str, int, float, float, str], rollout: str, attributes: Attributes
-) -> Span:
-    name, number, start, end, error = row
-    is_root = name == trace.UPDATE
-    parent = trace.span_id(own, trace.BOARD) if is_root else update
-    links = _rollout_link(rollout) if is_root else ()
-    return Span(own, trace.span_id(own, name, number), parent, name, start, end, error, attributes, links)
-
-
-def _rollout_link(rollout: str) -> tuple[Link, ...]:
-    whole = trace.rollout_trace(rollout)
-    return (Link(whole, trace.span_id(whole, trace.ROLLOUT)),)
+def _spans(progress: Progress, kind: str, device: DeviceId, view: View) -> tuple[Span, ...]:
+    own, whole = trace.board_trace(progress.rollout, device), trace.rollout_trace(progress.rollout)
+    numbers = [row[1] for row in progress.done if row[0] == kind]
+    update = trace.span_id(own, kind, numbers[0] if numbers else progress.counts.get(kind, 0))
+    attributes = {**view.attributes, "edgesync.rollout": progress.rollout}
+    link = Link(whole, trace.span_id(whole, trace.ROLLOUT))
+    spans: list[Span] = []
+    links: tuple[Link, ...]
+    for name, number, start, end, error in progress.done:
+        if name == kind:
+            parent, span, links = trace.span_id(own, trace.BOARD), update, (link,)
+        else:
+            parent, span, links = update, trace.span_id(own, f"{kind} {name}", number), ()
+        spans.append(Span(own, span, parent, name, start, end, error, attributes, links))
+    return tuple(spans)

@@ -6,25 +6,21 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from edgesync.sim.demo import BoardStory, Story
+from typing import Any
 
 LIMIT = 420.0
 """Seconds from the push until the demo gives up."""
+CONFIG_LIMIT = 120.0
+"""The same for the push of config."""
 SETTLE_LIMIT = 60.0
 """Seconds until every board has reported its first firmware."""
 LOOK_EVERY = 0.5
 
-_NUMBERS = {"fetched", "rate", "left", "on the air", "seconds", "image", "blob", "again"}
-
 EXAMPLE = """\
 It builds real ARM64 firmware images from pinned packages, starts a broker, the server, and twelve agents, and pushes a
 release. Four boards sit behind 32 kbit/s with 600 ms round trips. On the way one loses its power in mid-download, one
-in mid-apply, one its link, and one is sent firmware that does not boot.
+in mid-apply, one its link, and one is sent firmware that does not boot. Then one line of config is pushed: one board's
+probe does not like it, and the board goes back; on another somebody edits the file by hand, and the board heals it.
 
 As root the links are emulated packet by packet; without, by a TCP proxy. The files stay in DIR; summary.json says
 where every board ended. Exit status 1 if one is not where it should be.
@@ -52,8 +48,9 @@ def run(args: argparse.Namespace) -> int:
 
     from rich.console import Console
 
+    from edgesync.cli import demoview
     from edgesync.control.scaffold import Setup
-    from edgesync.sim import demo, profiles
+    from edgesync.sim import demo, demo_config, profiles
     from edgesync.sim.lab import Lab
 
     console = Console(stderr=args.json)
@@ -81,13 +78,19 @@ def run(args: argparse.Namespace) -> int:
         console.print("All boards run v1 and have proved it. Now the push: [bold]git commit[/bold] of release v2.")
         story = demo.Story(lab, ask, images, expected)
         demo.push(lab, images["v2"], images["v3"])
-        _watch(story, console)
-        summary = story.summary()
+        demoview.watch(story, console, LIMIT)
+        summary, good = story.summary(), story.good
+        if story.over:
+            console.print("Firmware is done. Now config: one line changes on every board. The second push.")
+            demo.end_experiment(lab, images["v2"], images["v1"].release)
+            act = demo_config.Act(lab, ask, demo.BOARDS, lambda: demo.commit(lab.repository, "Ask twice as often"))
+            demoview.watch(act, console, CONFIG_LIMIT)
+            summary["config"], good = act.rows(), good and act.good
     (place / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     if args.json:
         print(json.dumps(summary, indent=2))
-    _conclude(story, summary, console, place)
-    return 0 if all(board.good for board in story.boards.values()) else 1
+    demoview.conclude(summary, console, place, good=good)
+    return 0 if good else 1
 
 
 def _images(place: Path, console: Any) -> dict[str, Any]:
@@ -142,84 +145,3 @@ def _settle(ask: Any, console: Any) -> None:
                 return
             time.sleep(LOOK_EVERY)
     raise NotReachableError(f"not every board reported within {SETTLE_LIMIT:.0f} s; see the logs of server and boards")
-
-
-def _watch(story: Story, console: Any) -> None:
-    from rich.live import Live
-
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
-        looked, printed = 0.0, 0
-        while not story.over and story.elapsed < LIMIT:
-            story.watch_apply()
-            if time.monotonic() - looked >= LOOK_EVERY:
-                looked = time.monotonic()
-                story.look()
-                for line in story.told[printed:]:
-                    console.print(line, highlight=False)
-                printed = len(story.told)
-                live.update(_table(story))
-            time.sleep(0.02)
-
-
-def _table(story: Story) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(title=f"{story.elapsed:.0f} s since the push", title_justify="left", box=SIMPLE_HEAD)
-    for heading in ("board", "link", "phase", "fetched", "rate", "left", "on the air", "runs", ""):
-        table.add_column(heading, justify="right" if heading in _NUMBERS else "left")
-    for board in story.boards.values():
-        table.add_row(*_cells(board))
-    return table
-
-
-def _cells(board: BoardStory) -> list[str]:
-    told = board.status
-    done, total, rate, left = (told.get(key) or 0 for key in ("done", "total", "rate", "left"))
-    what = f"{board.seconds:.0f} s" if board.finished else ""
-    if board.finished and board.error:
-        what += f"  {board.error['name']}"
-    return [
-        board.name,
-        board.profile.name,
-        f"[green]{told.get('phase') or ''}[/green]" if board.good else str(told.get("phase") or ""),
-        f"{done / 1000:.0f} / {total / 1000:.0f} kB" if total and not board.finished else "",
-        f"{rate / 1000:.1f} kB/s" if rate and not board.finished else "",
-        f"{left:.0f} s" if left and not board.finished else "",
-        f"{(board.carried.up + board.carried.down) / 1000:.0f} kB",
-        board.confirmed or board.before,
-        what,
-    ]
-
-
-def _conclude(story: Story, summary: Any, console: Any, place: Path) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(title="Where every board ended", title_justify="left", box=SIMPLE_HEAD)
-    for heading in ("board", "link", "expected", "confirmed", "seconds", "blob", "on the air", "again"):
-        table.add_column(heading, justify="right" if heading in _NUMBERS else "left")
-    for row in summary["boards"]:
-        good = row["confirmed"] == row["expected"]
-        table.add_row(
-            row["id"],
-            row["link"],
-            row["expected"],
-            f"[green]{row['confirmed']}[/green]" if good else f"[red]{row['confirmed'] or 'unknown'}[/red]",
-            f"{row['seconds']:.0f}",
-            f"{row['blob_bytes'] / 1000:.0f} kB",
-            f"{(row['link_bytes_up'] + row['link_bytes_down']) / 1000:.0f} kB",
-            f"{row['refetched_bytes'] / 1000:.0f} kB",
-        )
-    console.print(table)
-    size = max(row["image_bytes"] for row in summary["boards"]) / 1e6
-    console.print(
-        f"The images have {size:.1f} MB. 'blob' is what a board fetched of them, 'on the air' every byte of its link "
-        f"both ways at {summary['link_bytes_at'].upper()} level, 'again' what it had to fetch twice.",
-        highlight=False,
-    )
-    wrong = [board.name for board in story.boards.values() if not board.good]
-    if wrong:
-        console.print(f"[red]Not where they should be: {', '.join(wrong)}.[/red] Logs: {place / 'fleet'}/*.log")
-    else:
-        console.print(f"[green]Every board is where it should be.[/green] {place / 'summary.json'}")

@@ -6,6 +6,7 @@ the collector knows nothing of the agent. What finds the queue full is dropped, 
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -13,6 +14,11 @@ from edgesync.wire.trace import Span
 
 LIMIT = 256
 """Spans that wait: several updates with all their phases."""
+
+
+def now() -> float:
+    """Unix seconds with their fractions, as the operating system believes them: for telemetry, never for trust."""
+    return time.time()
 
 
 class TelemetryPort:

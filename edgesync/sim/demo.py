@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgesync.control.scaffold import COMPONENT
-from edgesync.sim import profiles
+from edgesync.sim import demo_config, profiles
 from edgesync.sim.lab import Lab, LinkBytes
 from edgesync.sim.profiles import LinkProfile
 from edgesync.wire.ids import Digest, board_of
@@ -56,7 +56,7 @@ byte_budget: 1 MB
 _RELEASE = """\
 name: {name}
 images:
-  {component}: {{path: {path}, version: "{name}", sha256: {sha256}, compatible: [files]}}
+  {component}: {{path: {path}, version: "{name}", sha256: {sha256}, compatible: [{kind}]}}
 """
 
 
@@ -98,29 +98,44 @@ class BoardStory:
 def declare(lab: Lab) -> None:
     """The fleet as it is before the push: labels, waves, release v1 everywhere. Commits."""
     boards = lab.repository / "boards" / "bench.yaml"
-    rings = {CANARY: "canary", BAD_IMAGE: "experimental"}
+    rings = {CANARY: "canary", BAD_IMAGE: "experimental", demo_config.CARELESS: "careless"}
     keys = re.findall(r"id: (\S+).*?key: ([0-9a-f]{64})", boards.read_text(), re.DOTALL)
     lines = [
-        f"  - {{id: {name}, type: files, key: {key}, "
+        f"  - {{id: {name}, type: {demo_config.BOARD_TYPE}, key: {key}, "
         f"labels: {{ring: {rings.get(name, 'field')}, link: {BOARDS[name]}}}}}"
         for name, key in keys
     ]
     boards.write_text("\n".join(["boards:", *lines]) + "\n")
+    for release in (lab.repository / "releases").glob("*.yaml"):
+        release.write_text(release.read_text().replace("[files]", f"[{demo_config.BOARD_TYPE}]"))
     (lab.repository / "fleet.yaml").write_text(_FLEET.format(release="v1", experiment=""))
-    _commit(lab.repository, "Describe the demo's fleet")
+    demo_config.equip(lab, BOARDS)
+    demo_config.declare(lab.repository)
+    commit(lab.repository, "Describe the demo's fleet")
 
 
 def push(lab: Lab, wanted: Image, experiment: Image) -> None:
     """The push that the demo is about: `wanted` for all, `experiment` for one."""
     for image in (wanted, experiment):
-        text = _RELEASE.format(name=image.release, component=COMPONENT, path=image.path.name, sha256=image.sha256)
+        text = _RELEASE.format(
+            name=image.release,
+            component=COMPONENT,
+            path=image.path.name,
+            sha256=image.sha256,
+            kind=demo_config.BOARD_TYPE,
+        )
         (lab.repository / "releases" / f"{image.release}.yaml").write_text(text)
     experimental = f", release: {experiment.release}"
     (lab.repository / "fleet.yaml").write_text(_FLEET.format(release=wanted.release, experiment=experimental))
-    _commit(lab.repository, f"Roll out {wanted.release}, and try {experiment.release} on one board")
+    commit(lab.repository, f"Roll out {wanted.release}, and try {experiment.release} on one board")
 
 
-def _commit(repository: Path, message: str) -> None:
+def end_experiment(lab: Lab, wanted: Image, before: str) -> None:
+    """What goes with the second push: the board that was sent something bad stays on what it runs."""
+    (lab.repository / "fleet.yaml").write_text(_FLEET.format(release=wanted.release, experiment=f", release: {before}"))
+
+
+def commit(repository: Path, message: str) -> None:
     """As an operator does it, hooks and all."""
     for command in (["add", "--all"], ["commit", "--quiet", f"--message={message}"]):
         subprocess.run(["git", "-C", str(repository), *IDENTITY, *command], check=True, timeout=60)
@@ -155,6 +170,10 @@ class Story:
     @property
     def over(self) -> bool:
         return all(board.finished for board in self.boards.values())
+
+    @property
+    def good(self) -> bool:
+        return all(board.good for board in self.boards.values())
 
     def look(self) -> None:
         """Ask the server, and let what is due happen."""
@@ -191,7 +210,7 @@ class Story:
             self._lab.plug(UNPLUGGED)
             self.told.append(f"{self.elapsed:4.0f} s  {UNPLUGGED} has its link back")
 
-    def watch_apply(self) -> None:
+    def attend(self) -> None:
         """Call often: an apply takes a fraction of a second, and its power cut must fall into it."""
         if KILLED_APPLYING in self._struck:
             return
@@ -215,6 +234,32 @@ class Story:
         self._struck.add(board)
         self.told.append(f"{self.elapsed:4.0f} s  {board} {NOTES[board]}")
         return True
+
+    # --- telling ------------------------------------------------------------------------------------------------
+
+    def cells(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        """The table of this moment: headings, and a row a board."""
+        headings = ("board", "link", "phase", "fetched", "rate", "left", "on the air", "runs", "")
+        return headings, [self._cells(board) for board in self.boards.values()]
+
+    def _cells(self, board: BoardStory) -> list[str]:
+        told = board.status
+        done, total, rate, left = (told.get(key) or 0 for key in ("done", "total", "rate", "left"))
+        what = f"{board.seconds:.0f} s" if board.finished else ""
+        if board.finished and board.error:
+            what += f"  {board.error['name']}"
+        phase = told.get("phase") or ""
+        return [
+            board.name,
+            board.profile.name,
+            f"[green]{phase}[/green]" if board.good else phase,
+            f"{done / 1000:.0f} / {total / 1000:.0f} kB" if total and not board.finished else "",
+            f"{rate / 1000:.1f} kB/s" if rate and not board.finished else "",
+            f"{left:.0f} s" if left and not board.finished else "",
+            f"{(board.carried.up + board.carried.down) / 1000:.0f} kB",
+            board.confirmed or board.before,
+            what,
+        ]
 
     # --- the end ------------------------------------------------------------------------------------------------
 

@@ -3,51 +3,37 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesync.agent.machine import State
-from edgesync.agent.tracing import SPANS_LIMIT, Progress, follow
+from edgesync.agent.tracing import SPANS_LIMIT, Progress, View, follow
 from edgesync.wire import trace
 from edgesync.wire.errors import MalformedMessageError
-from edgesync.wire.ids import DeviceId, Digest
-from edgesync.wire.messages import Desired, ErrorReport, Phase, Target
+from edgesync.wire.ids import DeviceId
+from edgesync.wire.messages import Phase
 from edgesync.wire.trace import Span
 
 DEVICE = DeviceId("acme.b1")
-IDLE = State(slot="a", boot_id="one")
-
-
-def wanting(rollout: str) -> Desired:
-    return Desired(DEVICE, 1, "0" * 40, rollout, "v2", (Target("rootfs", "2", 9, Digest("ab" * 32)),))
 
 
 class Life:
     """A board that goes from phase to phase; its progress is written down and read back between any two of them."""
 
     def __init__(self) -> None:
-        self.state, self.progress, self.now = IDLE, Progress(), 1000.0
+        self.view, self.progress, self.now = View("", "idle", over=True), Progress(), 1000.0
         self.told: list[Span] = []
 
-    def go(
-        self, phase: Phase, seconds: float = 1.0, rollout: str = "r1", error: str = "", **changes: Any
-    ) -> list[Span]:
+    def go(self, phase: Phase, seconds: float = 1.0, rollout: str = "r1", error: str = "") -> list[Span]:
         self.now += seconds
-        new = replace(
-            self.state,
-            phase=phase,
-            desired=wanting(rollout),
-            error=ErrorReport(error) if error else None,
-            **changes,
-        )
-        progress, spans = follow(self.progress, DEVICE, self.state, new, self.now)
+        over = phase in (Phase.IDLE, Phase.FAILED)
+        view = View(rollout, phase.value, over, phase is Phase.ACTIVATING, error, {"edgesync.slot": "a"})
+        progress, spans = follow(self.progress, trace.UPDATE, DEVICE, (self.view, view), self.now)
         self.progress = Progress.from_dict(json.loads(json.dumps(progress.to_dict())))
         assert self.progress == progress
-        self.state = new
+        self.view = view
         self.told += spans
         return list(spans)
 
@@ -62,7 +48,7 @@ def test_an_update_is_one_trace_over_the_reboot_with_a_span_for_each_phase() -> 
     assert life.go(Phase.APPLYING, 60) == []
     before = life.go(Phase.ACTIVATING, 5)
     assert names(before) == ["fetching", "applying"], "told before the reboot"
-    life.go(Phase.CONFIRMING, 20, boot_id="two", slot="b")
+    life.go(Phase.CONFIRMING, 20)
     after = life.go(Phase.IDLE, 3)
     assert names(after) == ["activating", "confirming", "update"]
     spans = {span.name: span for span in life.told}
