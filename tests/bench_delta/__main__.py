@@ -26,7 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     peers = {peer.name: peer for peer in all_peers()}
     parser = argparse.ArgumentParser(prog="python -m tests.bench_delta", description=__doc__)
     parser.add_argument(
-        "--pairs", nargs="*", metavar="PAIR", choices=pairs.names(), help=f"of {', '.join(pairs.names())}"
+        "--pairs",
+        nargs="*",
+        metavar="PAIR",
+        choices=[*pairs.names(), *pairs.HEAVY],
+        help=f"of {', '.join(pairs.names())}; only if asked for: {', '.join(pairs.HEAVY)}",
     )
     parser.add_argument("--peers", nargs="*", metavar="PEER", choices=list(peers), help=f"of {', '.join(peers)}")
     parser.add_argument(

@@ -20,7 +20,7 @@ LAUNCHER = Path(__file__).with_name("launcher.py")
 @dataclass(frozen=True, slots=True)
 class Took:
     """CPU seconds of the process and of its children, the same without its imports (None for a program that does not
-    say), peak resident memory in bytes of the largest process, and wall seconds.
+    say), peak resident memory in bytes of all processes together, and wall seconds.
     """
 
     cpu: float

@@ -10,6 +10,7 @@ import tomllib
 
 from edgesync.sim import firmware
 from edgesync.sim.pins import Wheel, pip_options
+from tests.bench_delta import rootfs
 
 _DEMO = {
     "demo-v1-v2": ("demo-v1", "demo-v2", "Python tree, five packages updated, tar"),
@@ -26,6 +27,10 @@ class Pair:
     open: bool
     old: Path
     new: Path
+
+
+HEAVY = (rootfs.NAME,)
+"""Pairs that are only measured when they are asked for: gigabytes of packages, hours for all peers."""
 
 
 def names() -> list[str]:
@@ -54,6 +59,11 @@ def prepare(directory: Path, wanted: Sequence[str], progress: firmware.Progress)
             Pair(name, code, open=False, old=images[old], new=images[new])
             for name, (old, new, code) in _DEMO.items()
             if name in wanted
+        ),
+        *(
+            Pair(rootfs.NAME, rootfs.CODE, False, *rootfs.prepare(directory, progress))
+            for name in wanted
+            if name == rootfs.NAME
         ),
     ]
 
