@@ -47,7 +47,7 @@ def _run(args: argparse.Namespace) -> int:
     from edgesync.wire.errors import ConfigError
 
     try:
-        fleet = fleetfiles.load(Repository(args.directory), args.rev, args.profiles)
+        fleet = fleetfiles.Loader(Repository(args.directory), args.profiles).load(args.rev)
     except FleetInvalidError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)

@@ -41,12 +41,12 @@ def _run(args: argparse.Namespace) -> int:
     from edgesync.control.repository import FleetInvalidError
     from edgesync.control.source import Repository
 
-    repository = Repository(args.directory)
+    loader = fleetfiles.Loader(Repository(args.directory), args.profiles)
     first, dots, second = args.revs.partition("..")
     fleets = []
     for rev in (first or "HEAD", (second or "HEAD") if dots else ""):
         try:
-            fleets.append(fleetfiles.load(repository, rev, args.profiles))
+            fleets.append(loader.load(rev))
         except FleetInvalidError as error:
             for problem in error.problems:
                 print(problem, file=sys.stderr)

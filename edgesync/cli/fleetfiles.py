@@ -31,16 +31,26 @@ def beside(directory: Path, name: str) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
-def read(repository: Repository, rev: str) -> Mapping[str, SourceFile]:
-    """The files at a revision, in the index (STAGED), or as they lie there ("")."""
-    if rev == STAGED:
-        return repository.staged_files()
-    return repository.files(rev) if rev else repository.current_files()
+class Loader:
+    """Fleets in some states of one repository; templates that are the same in several are rendered once."""
 
+    def __init__(self, repository: Repository, profiles: Path | None) -> None:
+        from edgesync.control.rendering import Remembering
+        from edgesync.control.repository import known_types
 
-def load(repository: Repository, rev: str, profiles: Path | None) -> Fleet:
-    """The fleet in one state of the repository. Raises FleetInvalidError with every problem."""
-    from edgesync.control import repository as reader
+        self._repository = repository
+        self._types = known_types(profiles or beside(repository.path, "profiles"))
+        self._render = Remembering()
 
-    types = reader.known_types(profiles or beside(repository.path, "profiles"))
-    return reader.load(read(repository, rev), rev, types)
+    def load(self, rev: str) -> Fleet:
+        """The fleet at a revision, in the index (STAGED), or as it lies there (""). Raises FleetInvalidError with every
+        problem.
+        """
+        from edgesync.control.repository import load
+
+        return load(self._files(rev), rev, self._types, self._render)
+
+    def _files(self, rev: str) -> Mapping[str, SourceFile]:
+        if rev == STAGED:
+            return self._repository.staged_files()
+        return self._repository.files(rev) if rev else self._repository.current_files()

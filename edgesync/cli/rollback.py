@@ -39,16 +39,16 @@ def _run(args: argparse.Namespace) -> int:
 
     rollback = Rollback(Git(args.directory), args.rev)
     commit = rollback.prepare()
-    repository = Repository(args.directory)
+    loader = fleetfiles.Loader(Repository(args.directory), args.profiles)
     try:
-        fleet = fleetfiles.load(repository, commit, args.profiles)
+        fleet = loader.load(commit)
     except FleetInvalidError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         print(f"nothing was committed: with today's boards, {args.rev} is not a valid fleet", file=sys.stderr)
         return 1
     try:
-        print(table(changes(fleetfiles.load(repository, rollback.head, args.profiles), fleet)))
+        print(table(changes(loader.load(rollback.head), fleet)))
     except FleetInvalidError:
         print("what would change cannot be told: the branch is not a valid fleet as it is")
     if args.dry_run:

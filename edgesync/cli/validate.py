@@ -63,7 +63,7 @@ def _check(args: argparse.Namespace) -> int:
     images = args.images or fleetfiles.beside(args.directory, "images")
     fleet: Fleet | None = None
     try:
-        fleet = fleetfiles.load(Repository(args.directory), args.rev, args.profiles)
+        fleet = fleetfiles.Loader(Repository(args.directory), args.profiles).load(args.rev)
         problems = check(fleet, images, cache=HashCache(_cache())) if images else []
     except FleetInvalidError as error:
         problems = list(error.problems)

@@ -23,8 +23,10 @@ from typing import IO
 from edgesync.wire.errors import NotReachableError
 from edgesync.wire.ids import board_of, parse_device
 
+START = 60.0
+"""Seconds for the child's start, which takes a quarter of one where nothing else is busy."""
 STALL = 10.0
-"""Seconds for one text, which takes less than a thousandth of one; the first waits for the child's start as well."""
+"""Seconds for one text, which takes less than a thousandth of one."""
 STALLS_LIMIT = 3
 """Templates that may stall or kill the child until the others are given up."""
 OUTPUT_LIMIT = 256 * 1024 * 1024
@@ -121,7 +123,7 @@ class Remembering:
         return results
 
 
-_ENDS = f"a template that is rendered in {STALL:.0f} s and little memory"
+_ENDS = "a template that is rendered in a moment and little memory"
 
 
 class _Run:
@@ -176,7 +178,7 @@ class _Run:
         rest, total = bytearray(), 0
         with selectors.DefaultSelector() as selector:
             selector.register(stream, selectors.EVENT_READ)
-            while selector.select(STALL):
+            while selector.select(STALL if total else START):
                 data = os.read(stream, READ)
                 total += len(data)
                 if total > OUTPUT_LIMIT:
@@ -189,7 +191,7 @@ class _Run:
                 for part in more:
                     yield bytes(rest)
                     rest = bytearray(part)
-        self.failure = f"a rendering of more than {STALL:.0f} s"
+        self.failure = f"a rendering of more than {STALL if total else START:.0f} s"
 
 
 def _broken(complaint: IO[bytes]) -> NotReachableError:
