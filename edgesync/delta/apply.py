@@ -12,7 +12,7 @@ import lzma
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from edgesync.delta import plain, tables
+from edgesync.delta import btf_derive, plain, tables
 from edgesync.delta.btf_records import BtfError
 from edgesync.delta.disk import CHUNK, Meter, Progress, Target, check_base, read_base, read_blob, size_of
 from edgesync.delta.format import (
@@ -174,12 +174,8 @@ class _Chapter:
         orders = tables.read_orders(self._head, self._body(), self._lengths[0])
         data = bytearray(counts.types_length)
         read_base(self._base, memoryview(data), counts.types_at)
-        if is_plain():
-            from edgesync.delta.plainbtf import derive  # noqa: PLC0415 - only where there is no numpy
-        else:
-            from edgesync.delta.chapter import derive  # noqa: PLC0415 - numpy, which many deltas do without
         try:
-            derived = derive(data, orders, counts.derived)
+            derived = btf_derive.derive(data, orders, counts.derived)
         except BtfError as error:
             raise part.corrupt("types", str(error)) from error
         if len(derived) != counts.derived:

@@ -1,16 +1,8 @@
-"""The type information of a kernel (BTF), rebuilt from that of another kernel: a few thousand types changed, and the
-numbers of all the others with them.
-
-`derive` puts the records and the names of the base into the order of the result, with the new
-ones between them, and writes the numbers and offsets anew. What comes out is one more place that copies may come from,
-so whatever it has wrong costs bytes and no correctness.
-"""
+"""Type information of kernels (BTF) in arrays, for the search of what is the same in two of them. Server only."""
 
 from __future__ import annotations
 
-import struct
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,26 +11,17 @@ from edgesync.delta.aarch64 import Words
 from edgesync.delta.btf_records import (
     ARRAY,
     EACH,
-    HEADER,
-    LENGTHS_AT,
     NAME_IN,
     RECORD,
     REFERS,
     STRINGS_LIMIT,
     TYPE_IN,
     BtfError,
-    Run,
-    check_length,
-    check_order,
     places,
-    put_fresh_names,
-    put_records,
     starts,
 )
+from edgesync.delta.tables import Orders
 from edgesync.delta.varint import Ints
-
-_BLOCK = 1 << 13
-"""Records that are looked at in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +49,14 @@ class Derivation:
     names: Order
     strings: bytes
 
+    def orders(self) -> Orders:
+        """The same for `btf_derive`."""
+        types, names = (
+            tuple(array("q", column.tolist()) for column in (order.fresh, order.first, order.count))
+            for order in (self.types, self.names)
+        )
+        return Orders(types, self.records, names, self.strings)
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -88,29 +79,6 @@ def read(data: bytearray) -> Section:
     return Section(data, words, starts(words.data), names_at, _names(names))
 
 
-def derive(old: Section, how: Derivation) -> bytearray:
-    """At most `how.length` bytes, with `how.records` (whole words) and `how.strings` (each with its zero) where the
-    orders say fresh. The numbers in `old` are written anew in place. Raises BtfError.
-    """
-    types, names = how.types, how.names
-    check_order(types.first.data, types.count.data, 1, len(old.start) - 1, how.length // (4 * RECORD))
-    check_order(names.first.data, names.count.data, 0, len(old.names) - 1, how.length)
-    size = HEADER.unpack_from(old.data)[3]
-    text, new_names = _put_names(old, how)
-    _renumber(old, _new_ids(old, types), new_names)
-    out = old.data[:size]
-    put_records(out, old.words.view(np.uint8).data, old.start, _runs(types), records=how.records, length=how.length)
-    length = len(out) - size
-    struct.pack_into("<III", out, LENGTHS_AT, length, length, len(text))
-    out += text
-    check_length(out, how.length)
-    return out
-
-
-def _runs(order: Order) -> Iterator[Run]:
-    return zip(order.fresh.data, order.first.data, order.count.data, strict=True)
-
-
 def _names(text: memoryview) -> Ints:
     """Where each name begins, and where the last ends."""
     found, count = [np.zeros(1, np.int64)], 0
@@ -121,49 +89,6 @@ def _names(text: memoryview) -> Ints:
             raise BtfError(f"more than {STRINGS_LIMIT} names")
         found.append(ends + start + 1)
     return np.concatenate(found)
-
-
-def _put_names(old: Section, how: Derivation) -> tuple[bytearray, Ints]:
-    """The names in the new order, and where each of the base is there; one that is not goes with the one before."""
-    order, strings = how.names, how.strings
-    text, done = bytearray(), 0
-    new = np.full(len(old.names), -1, np.int64)
-    for fresh, first, count in _runs(order):
-        done = put_fresh_names(text, strings, done, fresh)
-        start, behind = int(old.names[first]), int(old.names[first + count])
-        place = new[first : first + count]
-        place[:] = np.where(place < 0, old.names[first : first + count] - start + len(text), place)
-        text += memoryview(old.data)[old.names_at + start : old.names_at + behind]
-        check_length(text, how.length)
-    if done != len(strings):
-        raise BtfError("there are more fresh names than the order says")
-    known = np.maximum.accumulate(np.where(new >= 0, np.arange(len(new)), 0))
-    shift = np.maximum(new[known], 0) - old.names[known]
-    return text, old.names + shift
-
-
-def _new_ids(old: Section, order: Order) -> Ints:
-    """The number of each type of the base in the result; what is not there goes with the one before."""
-    new, done = np.zeros(len(old.start), np.int64), 0
-    for fresh, first, count in _runs(order):
-        place = new[first : first + count]
-        place[:] = np.where(place == 0, np.arange(done + fresh + 1, done + fresh + count + 1), place)
-        done += fresh + count
-    known = np.maximum.accumulate(np.where(new > 0, np.arange(len(new)), 0))
-    return np.arange(len(new)) + new[known] - known
-
-
-def _renumber(old: Section, new_ids: Ints, new_names: Ints) -> None:
-    """Write the numbers of types and the offsets of names in all records anew."""
-    starts = np.frombuffer(old.start, np.int32)[:-1]
-    for first in range(0, len(starts), _BLOCK):
-        names, types = fields(old.words, starts[first : first + _BLOCK].astype(np.int64))
-        value = old.words[names].astype(np.int64)
-        name = np.searchsorted(old.names, value, side="right") - 1
-        old.words[names] = (new_names[name] + value - old.names[name]).astype(np.uint32)
-        value = old.words[types].astype(np.int64)
-        known = value < len(new_ids)
-        old.words[types[known]] = new_ids[value[known]].astype(np.uint32)
 
 
 def fields(words: Words, starts: Ints) -> tuple[Ints, Ints]:

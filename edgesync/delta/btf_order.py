@@ -1,4 +1,4 @@
-"""Finding the types and names of one kernel in another, for `btf.derive`.
+"""Finding the types and names of one kernel in another, for `btf_derive`.
 
 Server only. A name is the same if its letters are. A type is the same if its record is, with names as letters and, five
 levels deep, the types that it refers to in their place; or, if there is none such, if the record itself is. Of several
@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesync.delta.btf import Derivation, Order, Section, derive, fields, read
+from edgesync.delta.btf import Derivation, Order, Section, fields, read
+from edgesync.delta.btf_derive import derive
 from edgesync.delta.btf_records import HEADER, MAGIC, BtfError
 from edgesync.delta.format import DERIVED_LIMIT
 from edgesync.delta.varint import Ints
@@ -66,7 +67,7 @@ def types(base: bytes, result: bytes) -> Types | None:
         names, strings = _order_names(old, new)
         order, records = _order_types(old, new)
         how = Derivation(base_at, base_length, DERIVED_LIMIT, order, records, names, strings)
-        data = bytes(derive(read(bytearray(before)), how))
+        data = bytes(derive(bytearray(before), how.orders(), how.length))
     except BtfError:
         return None
     return Types(replace(how, length=len(data)), data, result_at, result_length)

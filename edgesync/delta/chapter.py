@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgesync.delta import btf, streams, varint
+from edgesync.delta import streams, varint
 from edgesync.delta.addresses import Regions, Space, Tables
 from edgesync.delta.btf import Derivation, Order
 from edgesync.delta.copies import Copies, Steps, moves_of
 from edgesync.delta.format import SEGMENT, ChapterHeader, Counts, encode_chapter
 from edgesync.delta.plain import Rows
-from edgesync.delta.tables import Orders, read
+from edgesync.delta.tables import read
 from edgesync.delta.varint import Ints, fold
 
 
@@ -88,12 +88,6 @@ def decode(head: ChapterHeader, body: bytes, rows: Rows, lengths: tuple[int, int
     moves = moves_between(copies, base, result, *lengths)
     corrections, regions = Steps(*_arrays(*columns.corrections)), Regions(*_arrays(*columns.regions))
     return Chapter(copies, Tables(base, result, moves, corrections, regions, *_arrays(columns.bias)))
-
-
-def derive(data: bytearray, orders: Orders, length: int) -> bytearray:
-    """At most `length` bytes of type information from the section `data` of the base. Raises BtfError."""
-    types, names = Order(*_arrays(*orders.types)), Order(*_arrays(*orders.names))
-    return btf.derive(btf.read(data), Derivation(0, len(data), length, types, orders.records, names, orders.strings))
 
 
 def moves_between(copies: Copies, base: Space, result: Space, base_length: int, result_length: int) -> Steps:

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from delta_parts import GIB, delta_of, firmware, opened, rebuilt, streams_of, write_big_delta
 
+from edgesync.delta import btf_records, chapter, request
 from edgesync.delta import format as esd3
-from edgesync.delta import request
+from edgesync.delta.addresses import NO_TABLES
+from edgesync.delta.btf import Derivation, Order
+from edgesync.delta.btf_records import HEADER
 from edgesync.delta.copies import Copies
-from edgesync.delta.format import SEGMENT
+from edgesync.delta.format import DERIVED_LIMIT, SEGMENT, derived_at
 from edgesync.delta.full import DICTIONARY, make_full
 from edgesync.delta.switch import VARIABLE
 from edgesync.host import worker
@@ -252,6 +255,27 @@ def test_a_worker_stays_below_64_mib_for_an_image_of(tmp_path, play, monkeypatch
     assert 20 << 20 < peak < RESIDENT_LIMIT
     assert threads == 1
     assert (tmp_path / "target").stat().st_size == length
+
+
+def test_a_worker_that_derives_the_largest_type_information_stays_below_64_mib(tmp_path, play):
+    text = bytes(btf_records.STRINGS_LIMIT - 1)  # as many names as may be, and as many types as fit beside them
+    types = np.zeros(((DERIVED_LIMIT - HEADER.size - len(text)) // 12, 3), "<u4")
+    types[:, 1] = btf_records.CONST << 24
+    body = types.tobytes()
+    old = HEADER.pack(btf_records.MAGIC, 1, 0, HEADER.size, 0, len(body), len(body), len(text)) + body + text
+    row = np.zeros(1, np.int64)
+    orders = [Order(row, row + first, row + count) for first, count in ((1, len(types)), (0, len(text)))]
+    how = Derivation(0, len(old), len(old), orders[0], b"", orders[1], b"")
+    copies = Copies(row, row + derived_at(len(old)), row + len(old))
+    blob = esd3.Header(len(old), digest_of(old)[:32], len(old), digest_of(old)[:32]).encode()
+    blob += chapter.encode(chapter.Chapter(copies, NO_TABLES, how), 0, [b""] * -(-len(old) // SEGMENT))
+    for name, data in (("base", old), ("blob", blob), ("target", b"")):
+        (tmp_path / name).write_bytes(data)
+    play(MEASURED)
+    asyncio.run(run(tmp_path, "delta", **of(old, old)))
+    peak, _ = status(tmp_path)
+    print(f"peak {peak / 1e6:.1f} MB")
+    assert peak < RESIDENT_LIMIT
 
 
 def test_a_full_image_that_fills_the_dictionary_stays_below_64_mib(tmp_path, play):

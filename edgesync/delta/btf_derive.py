@@ -1,4 +1,11 @@
-"""Type information of a kernel from that of another without numpy: what `btf` does, number by number."""
+"""The type information of a kernel (BTF), rebuilt from that of another kernel: a few thousand types changed, and the
+numbers of all the others with them.
+
+`derive` puts the records and the names of the base into the order of the result, with the new ones between them, and
+writes the numbers and offsets anew. What comes out is one more place that copies may come from, so whatever it has
+wrong costs bytes and no correctness. Standard library only: arrays of numpy are faster, and for the largest section
+that the format allows they would take more memory than a board has for it.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +40,7 @@ _WORD = 0xFFFFFFFF
 
 
 def derive(data: bytearray, orders: Orders, length: int) -> bytearray:
-    """What `btf.derive` makes of the section `data`, which is written to. Raises BtfError."""
+    """At most `length` bytes made of the section `data` of the base, which is written to. Raises BtfError."""
     types_at, types_length, names_at, names_length = places(data)
     view = memoryview(data)
     body = view[types_at : types_at + types_length]
