@@ -37,8 +37,9 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """A delta: its length in bytes, and of the images on both sides the length in bytes and the first 32 hex digits of
-    SHA-256, which is what a delta has of them. `segments` is the number of parts of the result, of 1 MiB each.
+    """A delta: its length in bytes, and of the images on both sides the length in bytes and the first hex digits of
+    SHA-256, which is what a delta has of them: 16 of the base, 32 of the result. `segments` is the number of parts of
+    the result, of 1 MiB each.
     """
 
     length: int

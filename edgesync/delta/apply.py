@@ -43,7 +43,7 @@ def apply_delta(
     base_fd: int, blob_fd: int, target_fd: int, *, base_sha256: str, length: int, sha256: str, progress: Progress
 ) -> None:
     """Build the image of `length` bytes with digest `sha256` from the base with digest `base_sha256`: whole digests,
-    or the first 32 digits that a delta itself has.
+    or the first digits, as a delta itself has them.
 
     Segments that the target holds already are kept, so a call that was killed is simply made again. Raises
     UnknownFormatError, DeltaCorruptError, BaseModifiedError, ResultMismatchError, DiskFullError, StorageError.
@@ -67,13 +67,12 @@ def apply_delta(
             continue
         offset, output = part.number * SEGMENT, header.output_length(part.number)
         window = range(offset, offset + output)
-        if part.head is None:
-            data = plain.copy(chapter.rows, part.number, window, chapter.read)
+        if part.head is None or not part.head.check:
+            data = _output(blob_fd, chapter, part, window)
             if not target.holds(offset, output, short_hash(data)):
                 target.put(offset, data)
         elif not target.holds(offset, output, part.head.check):
-            body = read_blob(blob_fd, part.head.part.body_length, part.at)
-            target.put(offset, _segment(chapter, part.head, body, window))
+            target.put(offset, _output(blob_fd, chapter, part, window))
         meter.add(output)
     target.finish(sha256, meter)
 
@@ -186,8 +185,12 @@ class _Chapter:
         return read_blob(self._blob, self._head.part.body_length, self._place.at)
 
 
-def _segment(chapter: _Chapter, head: SegmentHeader, body: bytes, window: range) -> memoryview:
-    """The output of a loud segment."""
+def _output(blob_fd: int, chapter: _Chapter, part: _Place, window: range) -> memoryview:
+    """What a segment makes."""
+    head = part.head
+    if not isinstance(head, SegmentHeader):
+        return plain.copy(chapter.rows, part.number, window, chapter.read)
+    body = read_blob(blob_fd, head.part.body_length, part.at)
     if head.words is None:
         return plain.decode(chapter.rows, head, body, window, chapter.read)
     return chapter.decode(head, body, window, chapter.read)
@@ -204,7 +207,9 @@ def _parts(blob_fd: int, header: Header, at: int) -> Iterator[_Place]:
         at = _behind(head.part, at + length, size)
         end, loud = number + head.counts.segments, head.counts.loud
         for left in range(loud, 0, -1):
-            part, length = parse_segment_header(number, _head(blob_fd, at, size), header, end - number - left)
+            part, length = parse_segment_header(
+                number, _head(blob_fd, at, size), header, end - number - left, alone=loud == 1
+            )
             yield from (_Place(quiet, at, None) for quiet in range(number, part.number))
             yield _Place(part.number, at + length, part)
             at = _behind(part.part, at + length, size)

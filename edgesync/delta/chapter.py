@@ -31,16 +31,18 @@ class Chapter:
     derivation: Derivation | None = None
 
 
-def encode(chapter: Chapter, first: int, segments: Sequence[bytes], *, quick: bool = False) -> bytes:
-    """The chapter whose first segment is number `first`, with its segments; the quiet ones are empty. `quick` is for
-    `streams.pack`.
+def encode(
+    chapter: Chapter, first: int, segments: Sequence[bytes], lengths: tuple[int, int], *, quick: bool = False
+) -> bytes:
+    """The chapter whose first segment is number `first`, between images of these lengths, with its segments; the quiet
+    ones are empty. `quick` is for `streams.pack`.
     """
     copies, tables = chapter.copies, chapter.tables
     base, result, regions, corrections = tables.base, tables.result, tables.regions, tables.corrections
     counts = Counts(
         segments=len(segments),
         loud=len(segments),
-        copies=len(copies.at),
+        copies=None if _same_place(copies, first, len(segments), lengths) else len(copies.at),
         files=len(tables.bias),
         base_pieces=len(base.offset),
         result_pieces=len(result.offset),
@@ -95,6 +97,13 @@ def moves_between(copies: Copies, base: Space, result: Space, base_length: int, 
     moves = moves_of(copies.within(base_length))
     old, new = base.offset[base.offset >= base_length], result.offset[result.offset >= result_length]
     return Steps(np.concatenate((moves.start, old)), np.concatenate((moves.shift, new - old)))
+
+
+def _same_place(copies: Copies, first: int, segments: int, lengths: tuple[int, int]) -> bool:
+    """Whether the copies of a chapter are what it has without any: the bytes of the base at the same place."""
+    start = first * SEGMENT
+    end = min(start + segments * SEGMENT, *lengths)
+    return list(copies.rows()) == ([(start, start, end - start)] if start < end else [])
 
 
 def _run_columns(order: Order) -> Ints:

@@ -9,11 +9,10 @@ from edgesync.delta import chapter, plan, segment
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.crew import Crew, Report, Task
 from edgesync.delta.disk import read_base
-from edgesync.delta.format import CHECK, SEGMENT, derived_at
+from edgesync.delta.format import SEGMENT, Counts, derived_at, encode_chapter
 from edgesync.delta.pair import Pair
 from edgesync.delta.plan import Alignment
 from edgesync.delta.ranges import ranges
-from edgesync.wire.blob import short_hash
 
 _RUN = 8
 """Segments that are encoded in one go: the tables, at most 7 MiB, travel to the worker each time."""
@@ -42,13 +41,19 @@ def encode(crew: Crew, pair: Pair, alignment: Alignment, report: Report) -> byte
     body = []
     for tables, (_, _, numbers) in zip(chapters, cut, strict=True):
         segments = [coded for _ in range(0, len(numbers), _RUN) for coded in next(done)]
-        body.append(chapter.encode(tables, numbers.start, segments))
+        body.append(chapter.encode(tables, numbers.start, segments, (pair.base_length, pair.result_length)))
     return b"".join(body)
+
+
+def unchanged(length: int) -> bytes:
+    """All behind the header of a delta of `length` bytes from an image to itself."""
+    segments = -(-length // SEGMENT)
+    return encode_chapter(Counts(segments, 0, None), {}, [b""] * segments) if segments else b""
 
 
 def encode_run(pair: Pair, tables: Chapter, numbers: range, derived: bytes) -> list[bytes]:
     """The segments with these numbers; `derived` is what copies may come from besides the base."""
-    coded, alone = [], pair.result_length <= SEGMENT
+    coded = []
     behind = derived_at(pair.base_length)
     with pair.opened() as (base, result):
 
@@ -60,8 +65,7 @@ def encode_run(pair: Pair, tables: Chapter, numbers: range, derived: bytes) -> l
 
         for offset in (number * SEGMENT for number in numbers):
             wanted = ranges([(offset, min(SEGMENT, pair.result_length - offset))]).read(result, pair.result)
-            check = b"" if alone else short_hash(wanted)[:CHECK]
-            coded.append(segment.encode(tables, wanted, offset, read, check))
+            coded.append(segment.encode(tables, wanted, offset, read))
     return coded
 
 

@@ -19,6 +19,7 @@ from edgesync.delta import leb128
 from edgesync.delta.streams import corrupt, packed_limit, unpack
 from edgesync.wire.blob import HASH
 from edgesync.wire.errors import DeltaCorruptError, UnknownFormatError
+from edgesync.wire.ids import Digest
 
 SEGMENT = 1 << 20
 """Bytes of output that one segment makes. A segment needs its chapter and no other segment, so a board holds one in
@@ -32,9 +33,11 @@ ADDRESS_LIMIT = 9
 """Bytes of one number about an address: 63 bits."""
 GAP_LIMIT = 3
 """Bytes of one gap: a segment has 2**18 words."""
-CHECK = 8
+CHECK = 6
 """Bytes of SHA-256 in a segment's header. They tell a segment that is there already from one that is not; what the
 image is, its own hash says."""
+BASE_HASH = 8
+"""Bytes of SHA-256 of the base: they refuse another base early. That a result is right, its own hash says."""
 
 COPIES_LIMIT = 1 << 16
 PIECES_LIMIT = 1 << 14
@@ -49,14 +52,14 @@ DERIVED_ALIGNMENT = 8
 """The derived bytes lie behind the base, from a multiple of this on, so that their words are words."""
 
 MAGIC = b"esd3"
-HEADER_LIMIT = len(MAGIC) + 2 * (HASH + NUMBER_LIMIT)
+HEADER_LIMIT = len(MAGIC) + BASE_HASH + HASH + 2 * NUMBER_LIMIT
 PART_LIMIT = 21 * NUMBER_LIMIT
 """Bytes of the longest header of a delta, and of a chapter or segment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Both images of a delta: lengths in bytes, and the first 16 bytes of SHA-256 as hex digits."""
+    """Both images of a delta: lengths in bytes, and the first BASE_HASH and HASH bytes of SHA-256 as hex digits."""
 
     base_length: int
     base_hash: str
@@ -73,21 +76,23 @@ class Header:
 
     def encode(self) -> bytes:
         hashes = bytes.fromhex(self.base_hash) + bytes.fromhex(self.result_hash)
-        return MAGIC + hashes + leb128.encode((self.base_length, self.result_length))
+        lengths = self.base_length, leb128.fold(self.result_length - self.base_length)
+        return MAGIC + hashes + leb128.encode(lengths)
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
     """How many segments a chapter has, how many of them are in the delta (the others are plain copies), and how many
-    rows are in its tables. `derived` is the length in bytes of the type information that it derives, `types_at` and
-    `types_length` say where in the base that is which it is derived from.
+    rows are in its tables. Instead of copies (None) it may have one, from the same place of the base. `derived` is the
+    length in bytes of the type information that it derives, `types_at` and `types_length` say where in the base that is
+    which it is derived from.
     """
 
     segments: int
     loud: int
-    copies: int
-    derived: int = 0
+    copies: int | None
     files: int = 0
+    derived: int = 0
     types_at: int = 0
     types_length: int = 0
     type_runs: int = 0
@@ -101,7 +106,7 @@ class Counts:
         """Most bytes that each stream may unpack to."""
         pieces = 3 * (self.base_pieces + self.result_pieces) + self.files
         return {
-            "copies": self.copies * 3 * NUMBER_LIMIT,
+            "copies": (self.copies or 0) * 3 * NUMBER_LIMIT,
             "types": self.type_runs * 3 * NUMBER_LIMIT,
             "records": self.derived,
             "names": self.name_runs * 3 * NUMBER_LIMIT,
@@ -112,10 +117,13 @@ class Counts:
         }
 
 
-_ALWAYS = ("segments", "loud", "copies", "derived", "files")
-_TYPES = ("types_at", "types_length", "type_runs", "name_runs")
-_TABLES = ("base_pieces", "result_pieces", "regions", "corrections")
-"""Fields of each chapter, of one that derives something, and of one with files."""
+_FILES, _DERIVES = 1, 2
+"""Flags beside the number of loud segments: that a chapter has tables of files, and that it derives something."""
+_FIELDS = {
+    _FILES: ("files", "base_pieces", "result_pieces", "regions", "corrections"),
+    _DERIVES: ("derived", "types_at", "types_length", "type_runs", "name_runs"),
+}
+_STREAMS = {_FILES: ("pieces", "regions", "corrections"), _DERIVES: ("types", "records", "names", "strings")}
 _MOST = Counts(
     segments=LENGTH_LIMIT // SEGMENT,
     loud=LENGTH_LIMIT // SEGMENT,
@@ -165,14 +173,19 @@ class ChapterHeader:
 
 @dataclass(frozen=True, slots=True)
 class SegmentHeader:
-    """Segment `number`: the start of the hash of its output, and how many of its words are corrected; None if its
-    bytes are.
+    """Segment `number`: the start of the hash of its output (nothing if it is the only loud one of its chapter), and
+    how many of its words are corrected; None if its bytes are.
     """
 
     part: Part
     number: int
     check: bytes
     words: int | None
+
+
+def header_of(base_length: int, base_sha256: Digest, result_length: int, result_sha256: Digest) -> Header:
+    """The header of a delta between these images."""
+    return Header(base_length, base_sha256[: 2 * BASE_HASH], result_length, result_sha256[: 2 * HASH])
 
 
 def parse_header(data: bytes) -> tuple[Header, int]:
@@ -185,10 +198,11 @@ def parse_header(data: bytes) -> tuple[Header, int]:
     if data[:4] != MAGIC:
         raise UnknownFormatError(f"delta, header: found {data[:4]!r}, expected {MAGIC!r}")
     head = _Head("header", data, len(MAGIC))
-    base, result = head.take("hash of the base", HASH), head.take("hash of the result", HASH)
-    base_length, result_length = (
-        head.number(field, LENGTH_LIMIT) for field in ("length of the base", "length of the result")
-    )
+    base, result = head.take("hash of the base", BASE_HASH), head.take("hash of the result", HASH)
+    base_length = head.number("length of the base", LENGTH_LIMIT)
+    result_length = base_length + leb128.unfold(head.number("length of the result", 2 * LENGTH_LIMIT))
+    if not 0 <= result_length <= LENGTH_LIMIT:
+        raise corrupt("header", "length of the result", f"found {result_length}, at most {LENGTH_LIMIT}")
     return Header(base_length, base.hex(), result_length, result.hex()), head.at
 
 
@@ -198,31 +212,36 @@ def parse_chapter_header(number: int, data: bytes, segments: int) -> tuple[Chapt
     """
     name = f"chapter {number}"
     head = _Head(name, data)
-    rows = {field: head.number(field, getattr(_MOST, field)) for field in _ALWAYS}
-    for there, others in (("derived", _TYPES), ("files", _TABLES)):
-        if rows[there]:
-            rows |= {field: head.number(field, getattr(_MOST, field)) for field in others}
-    counts = Counts(**rows)
-    if not 1 <= counts.segments <= segments:
-        raise corrupt(name, "segments", f"found {counts.segments}, expected 1 to {segments}")
-    if counts.loud > counts.segments:
-        raise corrupt(name, "loud", f"found {counts.loud} of {counts.segments} segments")
+    count = head.number("segments", segments)
+    loud, flags = divmod(head.number("loud", 4 * count + _FILES + _DERIVES), 4)
+    copies = head.number("copies", COPIES_LIMIT + 1)
+    rows = {
+        field: head.number(field, getattr(_MOST, field))
+        for flag, names in _FIELDS.items()
+        for field in names
+        if flags & flag
+    }
+    counts = Counts(count, loud, copies - 1 if copies else None, **rows)
+    if not count or flags != _flags(counts):
+        raise corrupt(name, "loud", f"found {loud} of {count} segments, with flags {flags}")
     limits = counts.limits()
-    packed = {stream: head.packed(stream, limits[stream]) for stream in _chapter_streams(counts)}
+    packed = {stream: head.packed(stream, limits[stream]) for stream in _streams(counts)}
     return ChapterHeader(Part(name, packed), counts), head.at
 
 
-def parse_segment_header(first: int, data: bytes, header: Header, quiet: int) -> tuple[SegmentHeader, int]:
-    """The header of the next loud segment and its length; segment `first` and at most `quiet` others may come before
-    it. From PART_LIMIT bytes, or all that are left. Raises DeltaCorruptError past any limit.
+def parse_segment_header(
+    first: int, data: bytes, header: Header, quiet: int, *, alone: bool
+) -> tuple[SegmentHeader, int]:
+    """The header of the next loud segment and its length; at most `quiet` segments from `first` on may come before it.
+    `alone` if its chapter has no other loud one. From PART_LIMIT bytes, or all that are left. Raises DeltaCorruptError
+    past any limit.
     """
     head = _Head(f"segment {first}", data)
     number = first + head.number("quiet", quiet)
     head.name = name = f"segment {number}"
     output = header.output_length(number)
+    check = b"" if alone else head.take("check", CHECK)
     form = head.number("words", -(-output // WORD) + 1)
-    alone = header.segments == 1
-    check = bytes.fromhex(header.result_hash)[:CHECK] if alone else head.take("check", CHECK)
     limits = {"differences": output, "extra": output}
     if form:
         limits = {"gaps": (form - 1) * GAP_LIMIT, "values": (form - 1) * WORD, "extra": output}
@@ -234,31 +253,37 @@ def encode_chapter(counts: Counts, packed: Mapping[str, bytes], segments: Sequen
     """A chapter with its segments, of which the quiet ones are empty. `packed` has the streams of the tables;
     `counts.segments` and `counts.loud` are counted anew.
     """
-    loud = sum(map(bool, segments))
-    names = (*_ALWAYS, *(_TYPES if counts.derived else ()), *(_TABLES if counts.files else ()))
-    rows = {name: getattr(counts, name) for name in names} | {"segments": len(segments), "loud": loud}
-    streams = [packed[name] for name in _chapter_streams(counts)]
-    out = [leb128.encode([*rows.values(), *map(len, streams)]), *streams]
+    loud, flags = sum(map(bool, segments)), _flags(counts)
+    rows = [getattr(counts, field) for flag, names in _FIELDS.items() for field in names if flags & flag]
+    copies = 0 if counts.copies is None else counts.copies + 1
+    sent = [packed[name] for name in _streams(counts)]
+    out = [leb128.encode([len(segments), 4 * loud + flags, copies, *rows, *map(len, sent)]), *sent]
     quiet = 0
     for segment in segments:
         if segment:
-            out += [leb128.encode([quiet]), segment]
+            out += [leb128.encode([quiet]), segment[CHECK if loud == 1 else 0 :]]
         quiet = 0 if segment else quiet + 1
     return b"".join(out)
 
 
 def encode_segment(words: int | None, check: bytes, packed: Sequence[bytes]) -> bytes:
     """A loud segment without the number of quiet ones before it, from its packed streams. `words` is the number of
-    corrected words, None for the form BYTES; `check` is empty if the segment is the whole result.
+    corrected words, None for the form BYTES.
     """
     form = 0 if words is None else words + 1
     sent = packed[2:] if form == 1 else packed  # without corrected words there are neither gaps nor values
-    return leb128.encode([form]) + check + leb128.encode(map(len, sent)) + b"".join(sent)
+    return check + leb128.encode([form]) + leb128.encode(map(len, sent)) + b"".join(sent)
 
 
-def _chapter_streams(counts: Counts) -> tuple[str, ...]:
-    types = ("types", "records", "names", "strings") if counts.derived else ()
-    return ("copies", *types, *(("pieces", "regions", "corrections") if counts.files else ()))
+def _flags(counts: Counts) -> int:
+    return (_FILES if counts.files else 0) | (_DERIVES if counts.derived else 0)
+
+
+def _streams(counts: Counts) -> list[str]:
+    """The streams that a chapter may have, in their order; none that could only be empty."""
+    flags, limits = _flags(counts), counts.limits()
+    names = ("copies", *(name for flag, some in _STREAMS.items() for name in some if flags & flag))
+    return [name for name in names if limits[name]]
 
 
 def derived_at(base_length: int) -> int:

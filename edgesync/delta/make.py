@@ -20,12 +20,11 @@ from edgesync.delta.apply import apply_delta
 from edgesync.delta.command import run
 from edgesync.delta.crew import Crew, crew_for
 from edgesync.delta.disk import Meter, hash_of, size_of
-from edgesync.delta.format import LENGTH_LIMIT, Header
+from edgesync.delta.format import LENGTH_LIMIT, header_of
 from edgesync.delta.layout import NO_LAYOUT
 from edgesync.delta.pair import WHOLE, Pair, opened, pair_of
 from edgesync.delta.survey import PhaseProgress, survey
 from edgesync.host.files import fsync_dir, storage_errors
-from edgesync.wire.blob import HASH
 from edgesync.wire.errors import ConfigError
 from edgesync.wire.ids import Digest
 
@@ -58,13 +57,15 @@ def make_delta(base_path: str, result_path: str, out_path: str, progress: PhaseP
         if length > LENGTH_LIMIT:
             raise ConfigError(f"{path}: {length} bytes, expected at most {LENGTH_LIMIT} in an image")
     info = DeltaInfo(0, pair.base_length, _digest(pair.base), pair.result_length, _digest(pair.result))
+    header = header_of(info.base_length, info.base_sha256, info.result_length, info.result_sha256)
     with contextlib.closing(crew_for(pair.result_length)) as crew:
-        body = _smallest(crew, pair, report)
+        same = info.base_sha256 == info.result_sha256
+        body = encoder.unchanged(info.result_length) if same else _smallest(crew, pair, report)
     temporary = f"{out_path}.tmp"
     with storage_errors(out_path):
         try:
             with open(temporary, "w+b") as out, open(base_path, "rb") as base_file:
-                out.write(_header(info).encode() + body)
+                out.write(header.encode() + body)
                 out.flush()
                 os.fsync(out.fileno())
                 _verify(base_file.fileno(), out.fileno(), info, os.path.dirname(out_path) or ".", report)
@@ -91,11 +92,6 @@ def _smallest(crew: Crew, pair: Pair, report: PhaseProgress) -> bytes:
 def _digest(path: str) -> Digest:
     with opened(path) as fd:
         return hash_of(fd, size_of(fd), Meter(0, lambda _done, _total: None), path)
-
-
-def _header(info: DeltaInfo) -> Header:
-    base, result = (digest[: 2 * HASH] for digest in (info.base_sha256, info.result_sha256))
-    return Header(info.base_length, base, info.result_length, result)
 
 
 def _alignments(crew: Crew, pair: Pair, report: PhaseProgress) -> Iterator[plan.Alignment]:

@@ -52,18 +52,21 @@ def rows(head: ChapterHeader, body: bytes, first: int, lengths: tuple[int, int])
     """
     part, count = head.part, head.counts.copies
     base_length, result_length = lengths
+    start = first * SEGMENT
+    end = min(start + head.counts.segments * SEGMENT, result_length)
+    if count is None:
+        size = min(end, base_length) - start
+        return Rows(*(array("q", [number] if size > 0 else []) for number in (start, start, size)))
     try:
         data = part.unpack(body, "copies", count * 3 * NUMBER_LIMIT)
         numbers = leb128.decode(data, 3 * count, NUMBER_LIMIT)
     except leb128.VarintError as error:
         raise part.corrupt("copies", str(error)) from error
     length, before, steps = numbers[:count], numbers[count : 2 * count], numbers[2 * count :]
-    start = first * SEGMENT
     ends = array("q", accumulate((a + b for a, b in zip(length, before, strict=True)), initial=start))
     at = array("q", (end - size for end, size in zip(ends[1:], length, strict=True)))
     shifts = accumulate(map(leb128.unfold, steps))
     base = array("q", (place + shift for place, shift in zip(at, shifts, strict=True)))
-    end = min(start + head.counts.segments * SEGMENT, result_length)
     if count and (ends[-1] > end or min(length) < 1):
         raise part.corrupt("copies", f"end at byte {ends[-1]} of {end}, or are empty")
     if count and (min(base) < 0 or max(map(int.__add__, base, length)) > base_length):

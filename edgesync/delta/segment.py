@@ -22,23 +22,22 @@ from edgesync.delta import aarch64, kinds, rewrite, varint
 from edgesync.delta.aarch64 import Words
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies
-from edgesync.delta.format import GAP_LIMIT, WORD, SegmentHeader, encode_segment
+from edgesync.delta.format import CHECK, GAP_LIMIT, WORD, SegmentHeader, encode_segment
 from edgesync.delta.leb128 import VarintError
 from edgesync.delta.plain import ReadBase, check, draft, new_bytes
 from edgesync.delta.references import Mask
 from edgesync.delta.streams import guess, pack
 from edgesync.delta.varint import Ints
+from edgesync.wire.blob import short_hash
 
 _CLEAR, _SMALL = 1.2, 200
 """A form that is guessed to be a fifth and 200 bytes larger than the other is not tried: guesses are that good."""
 
 
-def encode(
-    chapter: Chapter, result: bytes, offset: int, read_base: ReadBase, start: bytes, *, quick: bool = False
-) -> bytes:
+def encode(chapter: Chapter, result: bytes, offset: int, read_base: ReadBase, *, quick: bool = False) -> bytes:
     """The segment that makes `result`, the bytes of the image from `offset` on (at most SEGMENT of them), in the form
-    that is smaller; nothing if plain copies make it. `start` of its hash is for its header. If `quick`, it has form
-    BYTES, and its streams are packed in microseconds.
+    that is smaller; nothing if plain copies make it. If `quick`, it has form BYTES, and its streams are packed in
+    microseconds.
     """
     copies = chapter.copies.window(offset, offset + len(result))
     fresh = np.ones(len(result), np.bool_)
@@ -55,7 +54,11 @@ def encode(
         forms.append(_words(chapter, copies, result, offset, data))
     guesses = [sum(guess(stream) for stream in streams.values()) for _, streams in forms]
     coded = [
-        encode_segment(words, start, [*(pack(name, data, quick=quick) for name, data in streams.items()), packed])
+        encode_segment(
+            words,
+            short_hash(result)[:CHECK],
+            [*(pack(name, data, quick=quick) for name, data in streams.items()), packed],
+        )
         for (words, streams), size in zip(forms, guesses, strict=True)
         if size < _CLEAR * min(guesses) + _SMALL
     ]

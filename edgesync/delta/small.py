@@ -13,9 +13,9 @@ from edgesync.delta.addresses import NO_TABLES
 from edgesync.delta.align import align
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies
-from edgesync.delta.format import SEGMENT, Header
-from edgesync.wire.blob import short_hash
+from edgesync.delta.format import SEGMENT, header_of
 from edgesync.wire.errors import ConfigError
+from edgesync.wire.ids import digest_of
 
 SMALL_LIMIT = SEGMENT
 """Bytes of the longest base and result: one segment, whose alignment takes a tenth of a second."""
@@ -32,7 +32,7 @@ def make_bytes(base: bytes, result: bytes) -> bytes:
             raise ConfigError(
                 f"{name} of {len(image)} bytes, at most {SMALL_LIMIT} here; make its delta with `api.make`"
             )
-    header = Header(len(base), short_hash(base).hex(), len(result), short_hash(result).hex()).encode()
+    header = header_of(len(base), digest_of(base), len(result), digest_of(result)).encode()
     if not result:
         return header
     aligned = align(base, result).at_least(_COPY_MIN)
@@ -54,9 +54,9 @@ def _exact(base: bytes, result: bytes, copies: Copies) -> Copies:
 
 def _chapter(base: bytes, result: bytes, copies: Copies) -> bytes:
     """The one chapter with these copies."""
-    known = Chapter(copies, NO_TABLES)
+    known, lengths = Chapter(copies, NO_TABLES), (len(base), len(result))
 
     def read(view: memoryview, offset: int) -> None:
         view[:] = base[offset : offset + len(view)]
 
-    return chapter.encode(known, 0, [segment.encode(known, result, 0, read, b"", quick=True)], quick=True)
+    return chapter.encode(known, 0, [segment.encode(known, result, 0, read, quick=True)], lengths, quick=True)

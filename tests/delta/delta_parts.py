@@ -26,7 +26,6 @@ from edgesync.delta.copies import Copies, Steps
 from edgesync.delta.crew import Crew
 from edgesync.delta.disk import read_base
 from edgesync.delta.format import (
-    CHECK,
     CORRECTIONS_LIMIT,
     HEADER_LIMIT,
     PART_LIMIT,
@@ -34,8 +33,8 @@ from edgesync.delta.format import (
     REGIONS_LIMIT,
     SEGMENT,
     ChapterHeader,
-    Header,
     SegmentHeader,
+    header_of,
     parse_chapter_header,
     parse_header,
     parse_segment_header,
@@ -44,7 +43,6 @@ from edgesync.delta.kinds import FILE_SHIFT
 from edgesync.delta.layout import layout
 from edgesync.delta.pair import Pair, pair_of
 from edgesync.delta.plan import Alignment
-from edgesync.wire.blob import short_hash
 from edgesync.wire.ids import Digest, digest_of
 
 NO_COPIES = Copies(*(np.zeros(0, np.int64) for _ in range(3)))
@@ -85,7 +83,7 @@ def delta_of(base: bytes, result: bytes, copies: Copies | None = None) -> bytes:
     alignment = Alignment(copies, layout(base, result, copies))
     with on_disk(base, result) as pair:
         body = encoder.encode(Crew(1), pair, alignment, lambda *_: None)
-    return Header(len(base), short_hash(base).hex(), len(result), short_hash(result).hex()).encode() + body
+    return header_of(len(base), digest_of(base), len(result), digest_of(result)).encode() + body
 
 
 def program(code: bytes, pointers: bytes = b"", *, grown: int = 0) -> bytes:
@@ -148,7 +146,8 @@ def parts_of(blob: bytes) -> Iterator[tuple[int, int, ChapterHeader | SegmentHea
         at += size + chapter.part.body_length
         number, end = first, first + chapter.counts.segments
         for left in range(chapter.counts.loud, 0, -1):
-            segment, size = parse_segment_header(number, blob[at : at + PART_LIMIT], header, end - number - left)
+            head, quiet, alone = blob[at : at + PART_LIMIT], end - number - left, chapter.counts.loud == 1
+            segment, size = parse_segment_header(number, head, header, quiet, alone=alone)
             yield at, at + size, segment
             at += size + segment.part.body_length
             number = segment.number + 1
@@ -237,19 +236,20 @@ def write_big_delta(directory: Path, length: int) -> tuple[Digest, Digest]:
     chapters.append((Chapter(rest, NO_TABLES), range(len(known), segments)))
     with opened(directory / "base") as base, open(directory / "blob", "wb") as blob:
         read = functools.partial(read_base, base)
-        blob.write(bytes(len(Header(length, "0" * 32, length, "0" * 32).encode())))
+        nothing = Digest("0" * 64)
+        blob.write(header_of(length, nothing, length, nothing).encode())
         for tables, numbers in chapters:
             coded = []
             for number in numbers:
                 light = _marked(number) if number % 8 == 0 else zeros
                 wanted = chance.bytes(SEGMENT) if number < len(known) else light
-                coded.append(segment.encode(tables, wanted, number * SEGMENT, read, short_hash(wanted)[:CHECK]))
+                coded.append(segment.encode(tables, wanted, number * SEGMENT, read))
                 base_hash.update(zeros if number else b"")
                 result_hash.update(wanted)
-            blob.write(chapter.encode(tables, numbers.start, coded))
+            blob.write(chapter.encode(tables, numbers.start, coded, (length, length)))
         digests = Digest(base_hash.hexdigest()), Digest(result_hash.hexdigest())
         blob.seek(0)
-        blob.write(Header(length, digests[0][:32], length, digests[1][:32]).encode())
+        blob.write(header_of(length, digests[0], length, digests[1]).encode())
     return digests
 
 

@@ -66,7 +66,7 @@ def test_every_single_flipped_bit_gives_the_declared_image_or_a_named_error(tmp_
         bench.blob.write_bytes(data)
         try:
             assert bench.apply() == NEW
-        except (DeltaCorruptError, UnknownFormatError, BaseModifiedError):
+        except (DeltaCorruptError, UnknownFormatError, BaseModifiedError, ResultMismatchError):
             pass
 
 
@@ -78,7 +78,7 @@ def test_several_flipped_bits_give_the_declared_image_or_a_named_error(tmp_path,
     bench = Bench(tmp_path, OLD, NEW, broken)
     try:
         assert bench.apply() == NEW
-    except DeltaCorruptError:
+    except (DeltaCorruptError, ResultMismatchError):
         pass
 
 
@@ -90,7 +90,7 @@ def test_bits_flipped_in_the_tables_of_a_program_give_the_declared_image_or_a_na
     bench = Bench(tmp_path, PROGRAM, MOVED, broken)
     try:
         assert bench.apply() == MOVED
-    except DeltaCorruptError:
+    except (DeltaCorruptError, ResultMismatchError):
         pass
 
 
@@ -141,10 +141,10 @@ def test_a_delta_whose_last_segment_is_broken_in_shape_writes_nothing(tmp_path, 
 
 def test_a_header_that_promises_another_result_is_refused(tmp_path):
     wrong = digest_of(b"something else")
-    header = esd3.Header(len(OLD), digest_of(OLD)[:32], len(NEW), wrong[:32]).encode()
+    header = esd3.header_of(len(OLD), digest_of(OLD), len(NEW), wrong).encode()
     bench = Bench(tmp_path, OLD, NEW, header + SMALL[START:])
     bench.wanted["sha256"] = wrong
-    with pytest.raises(DeltaCorruptError, match="segment 0, check"):
+    with pytest.raises(ResultMismatchError, match=str(wrong)):
         bench.apply()
 
 

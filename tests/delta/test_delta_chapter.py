@@ -12,7 +12,7 @@ from edgesync.delta import chapter, plain, plaintables, streams, varint
 from edgesync.delta import format as esd3
 from edgesync.delta.addresses import NO_STEPS, Regions, Space, Tables
 from edgesync.delta.chapter import Chapter
-from edgesync.delta.copies import Steps
+from edgesync.delta.copies import Copies, Steps
 from edgesync.delta.format import SEGMENT
 from edgesync.delta.kinds import FILE_SHIFT
 from edgesync.delta.tables import Columns, read
@@ -72,12 +72,12 @@ def arrays(known):
 
 @given(chapters())
 def test_a_chapter_comes_back(known):
-    assert arrays(decoded(chapter.encode(known, 0, [b""]))) == arrays(known)
+    assert arrays(decoded(chapter.encode(known, 0, [b""], (BASE, RESULT)))) == arrays(known)
 
 
 @given(chapters(), st.lists(st.integers(0, 1 << 42) | st.integers(FILE - 40, FILE + 600), max_size=20))
 def test_both_decoders_read_the_same_tables_and_look_up_the_same(known, addresses):
-    data = chapter.encode(known, 0, [b""])
+    data = chapter.encode(known, 0, [b""], (BASE, RESULT))
     head, size = esd3.parse_chapter_header(0, data[: esd3.PART_LIMIT], 9)
     body, lengths = data[size:], (BASE, RESULT)
     rows = plain.rows(head, body, 0, lengths)
@@ -107,8 +107,20 @@ def test_both_decoders_move_alike_what_is_copied_and_not_what_is_derived_behind_
 @given(copies_of(300, BASE))
 def test_copies_of_a_later_chapter_are_counted_from_its_own_start(copies):
     moved = type(copies)(copies.at + 5 * SEGMENT, copies.base, copies.length)
-    data = chapter.encode(Chapter(moved, NO_TABLES), 5, [b""])
+    data = chapter.encode(Chapter(moved, NO_TABLES), 5, [b""], (BASE, 5 * SEGMENT + RESULT))
     assert decoded(data, 5, result=5 * SEGMENT + RESULT).copies.at.tolist() == moved.at.tolist()
+
+
+@pytest.mark.parametrize(
+    ("first", "base", "length"), [(0, 300, 300), (0, 900, 400), (2, 2 * SEGMENT + 7, 7), (2, 9, 0)]
+)
+def test_the_same_place_of_the_base_takes_no_row(first, base, length):
+    result, start = first * SEGMENT + RESULT, first * SEGMENT
+    same = ints([(start, start, length)] if length else [], 3)
+    data = chapter.encode(Chapter(Copies(*same), NO_TABLES), first, [b""], (base, result))
+    assert data == bytes([1, 0, 0])
+    found = decoded(data, first, base, result).copies
+    assert [found.at.tolist(), found.base.tolist(), found.length.tolist()] == [column.tolist() for column in same]
 
 
 def crafted(copies=(), pieces=(), regions=(), corrections=(), **counts):

@@ -15,9 +15,10 @@ from edgesync.wire.errors import DeltaCorruptError, UnknownFormatError
 from edgesync.wire.ids import digest_of
 
 HASHES = st.binary(min_size=16, max_size=16).map(bytes.hex)
+SHORT_HASHES = HASHES.map(lambda digits: digits[:16])
 LENGTHS = st.integers(0, esd3.LENGTH_LIMIT)
-HEADERS = st.builds(esd3.Header, LENGTHS, HASHES, LENGTHS, HASHES)
-SAMPLE = esd3.Header(5, digest_of(b"a")[:32], 3 * esd3.SEGMENT + 1, digest_of(b"b")[:32])
+HEADERS = st.builds(esd3.Header, LENGTHS, SHORT_HASHES, LENGTHS, HASHES)
+SAMPLE = esd3.header_of(5, digest_of(b"a"), 3 * esd3.SEGMENT + 1, digest_of(b"b"))
 
 
 @given(HEADERS)
@@ -51,7 +52,7 @@ def test_another_version_is_an_unknown_format(version):
         esd3.parse_header(version + SAMPLE.encode()[4:])
 
 
-@pytest.mark.parametrize("header", [{"base_length": 1 << 37}, {"result_length": 1 << 37}])
+@pytest.mark.parametrize("header", [{"base_length": 1 << 37}, {"result_length": 1 << 37}, {"result_length": -1}])
 def test_an_image_longer_than_any_storage_is_refused(header):
     with pytest.raises(DeltaCorruptError, match="at most"):
         esd3.parse_header(dataclasses.replace(SAMPLE, **header).encode())
@@ -68,7 +69,7 @@ def test_a_header_that_is_cut_off_is_refused():
 def test_no_segment_header_asks_for_more_than_a_few_megabytes(data, output, quiet):
     header = dataclasses.replace(SAMPLE, result_length=20 * esd3.SEGMENT + output)
     try:
-        head, size = esd3.parse_segment_header(11, data, header, quiet)
+        head, size = esd3.parse_segment_header(11, data, header, quiet, alone=quiet == 0)
     except DeltaCorruptError:
         return
     assert size <= len(data)
@@ -93,9 +94,11 @@ FULL = dataclasses.replace(esd3._MOST, segments=5, loud=5)
 
 
 def chapter_header(counts, **packed):
-    fields = (*esd3._ALWAYS, *(esd3._TYPES if counts.derived else ()), *(esd3._TABLES if counts.files else ()))
-    rows = [getattr(counts, field) for field in fields]
-    return leb128.encode((*rows, *(packed.get(name, 0) for name in esd3._chapter_streams(counts))))
+    """As an attacker writes it: encoded without a check."""
+    flags = esd3._flags(counts)
+    rows = [getattr(counts, field) for flag, names in esd3._FIELDS.items() for field in names if flags & flag]
+    shape = (counts.segments, 4 * counts.loud + flags, counts.copies + 1)
+    return leb128.encode((*shape, *rows, *(packed.get(name, 0) for name in esd3._streams(counts))))
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(esd3.Counts)])
@@ -106,29 +109,36 @@ def test_a_chapter_whose_tables_are_full_is_read_and_one_row_more_is_refused_by_
         esd3.parse_chapter_header(3, chapter_header(more), 5)
 
 
+@pytest.mark.parametrize("field", ["files", "derived"])
+def test_tables_of_nothing_are_refused(field):
+    empty = leb128.encode((5, {"files": 21, "derived": 22}[field], 1, 0, *[0] * 8))
+    with pytest.raises(DeltaCorruptError, match="chapter 0, loud: found 5 of 5 segments, with flags"):
+        esd3.parse_chapter_header(0, empty, 5)
+
+
 def test_a_chapter_without_a_segment_is_refused():
-    with pytest.raises(DeltaCorruptError, match="segments: found 0, expected 1 to 5"):
+    with pytest.raises(DeltaCorruptError, match="found 0 of 0 segments"):
         esd3.parse_chapter_header(0, chapter_header(dataclasses.replace(FULL, segments=0, loud=0)), 5)
 
 
 def test_a_chapter_without_files_and_types_has_no_tables_but_copies():
-    head, size = esd3.parse_chapter_header(0, leb128.encode((2, 1, 9, 0, 0, 44)), 5)
+    head, size = esd3.parse_chapter_header(0, leb128.encode((2, 4, 10, 44)), 5)
     assert head.counts == esd3.Counts(2, 1, 9)
     assert head.part.packed == {"copies": 44}
-    assert size == 6
+    assert size == 4
 
 
 @pytest.mark.parametrize("stream", range(3))
 def test_a_stream_of_a_segment_longer_than_what_it_may_unpack_to_is_refused_before_it_is_read(stream):
     packed = [0, 0, 0]
     packed[stream] = 2 * esd3.SEGMENT
-    data = leb128.encode((0, 2)) + bytes(esd3.CHECK) + leb128.encode(packed)
+    data = leb128.encode([0]) + bytes(esd3.CHECK) + leb128.encode((2, *packed))
     name = ("gaps", "values", "extra")[stream]
     with pytest.raises(DeltaCorruptError, match=rf"segment 0, {name}: found 2097152, at most"):
-        esd3.parse_segment_header(0, data, SAMPLE, 0)
+        esd3.parse_segment_header(0, data, SAMPLE, 0, alone=False)
 
 
-@pytest.mark.parametrize("stream", esd3._chapter_streams(FULL))
+@pytest.mark.parametrize("stream", esd3._streams(FULL))
 def test_a_stream_of_a_chapter_longer_than_what_it_may_unpack_to_is_refused_before_it_is_read(stream):
     with pytest.raises(DeltaCorruptError, match=rf"{stream}: found 16777216, at most"):
         esd3.parse_chapter_header(0, chapter_header(FULL, **{stream: 1 << 24}), 5)
@@ -136,27 +146,23 @@ def test_a_stream_of_a_chapter_longer_than_what_it_may_unpack_to_is_refused_befo
 
 def test_an_error_in_a_segment_names_the_segment_and_the_field():
     with pytest.raises(DeltaCorruptError, match=r"segment 2, words: found 300000, at most 262145"):
-        esd3.parse_segment_header(1, leb128.encode((1, 300_000)), SAMPLE, 1)
+        esd3.parse_segment_header(1, leb128.encode((1, 300_000)), SAMPLE, 1, alone=True)
     with pytest.raises(DeltaCorruptError, match=r"segment 1, quiet: found 2, at most 1"):
-        esd3.parse_segment_header(1, leb128.encode((2, 0)), SAMPLE, 1)
-
-
-def test_the_only_segment_of_a_result_has_the_hash_of_the_result():
-    header = dataclasses.replace(SAMPLE, result_length=500)
-    head, _ = esd3.parse_segment_header(0, leb128.encode((0, 0, 0, 0)), header, 0)
-    assert head.check.hex() == SAMPLE.result_hash[:16]
+        esd3.parse_segment_header(1, leb128.encode((2, 0)), SAMPLE, 1, alone=True)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=9))
-def test_segments_that_are_not_there_are_counted(loud):
+def test_segments_that_are_not_there_are_counted_and_the_only_one_has_no_check(loud):
     header = dataclasses.replace(SAMPLE, result_length=len(loud) * esd3.SEGMENT)
-    segment = esd3.encode_segment(None, bytes(0 if header.segments == 1 else esd3.CHECK), [b"", b"12"])
+    segment = esd3.encode_segment(None, b"check!", [b"", b"12"])
     data = esd3.encode_chapter(esd3.Counts(0, 0, 0), {"copies": b""}, [segment if here else b"" for here in loud])
     head, at = esd3.parse_chapter_header(0, data, len(loud))
     assert (head.counts.segments, head.counts.loud) == (len(loud), sum(loud))
     found, number = [], 0
     for left in range(head.counts.loud, 0, -1):
-        part, size = esd3.parse_segment_header(number, data[at:], header, len(loud) - number - left)
+        quiet, alone = len(loud) - number - left, sum(loud) == 1
+        part, size = esd3.parse_segment_header(number, data[at:], header, quiet, alone=alone)
+        assert part.check == (b"" if alone else b"check!")
         at += size + part.part.body_length
         found.append(part.number)
         number = part.number + 1

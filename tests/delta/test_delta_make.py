@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesync.delta import align, make, segment
-from edgesync.wire.errors import ConfigError, DeltaCorruptError, StorageError
+from edgesync.wire.errors import ConfigError, ResultMismatchError, StorageError
 from edgesync.wire.ids import digest_of
 
 OLD = firmware(31, 300_000)
@@ -62,7 +62,7 @@ def test_a_delta_tells_what_it_is_and_how_far_it_was(paths, tmp_path):
 
 
 def test_an_image_that_did_not_change_costs_almost_nothing(tmp_path, paths):
-    assert make.make_delta(paths[0], paths[0], paths[2]).length < 60
+    assert make.make_delta(paths[0], paths[0], paths[2]).length <= 36
 
 
 def test_the_same_images_give_the_same_delta(paths, tmp_path):
@@ -75,7 +75,7 @@ def test_the_same_images_give_the_same_delta(paths, tmp_path):
 def test_a_delta_that_does_not_give_the_result_never_appears(paths, tmp_path, monkeypatch):
     encode = segment.encode
     monkeypatch.setattr(segment, "encode", lambda copies, part, *rest: encode(copies, part[:-1] + b"?", *rest))
-    with pytest.raises(DeltaCorruptError, match="check: the output has another hash"):
+    with pytest.raises(ResultMismatchError):
         make.make_delta(*paths)
     assert (tmp_path / "out").read_bytes() == b"an older delta"
     assert sorted(os.listdir(tmp_path)) == ["base", "out", "result"]

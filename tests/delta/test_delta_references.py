@@ -15,6 +15,7 @@ from edgesync.delta.segment import source_of
 
 GROWN = {30: 3, 170: 9}
 OLD, NEW = linked({}, 300), linked(GROWN, 300)
+LENGTHS = len(OLD), len(NEW)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_a_program_with_flipped_bits_still_gives_tables_that_can_be_sent(moved, 
     known = layout.layout(bytes(broken), NEW, copies)
     moves = chapter.moves_between(copies, known.base, known.result, len(OLD), len(NEW))
     tables = Tables(known.base, known.result, moves, NO_STEPS, known.base_regions, known.bias)
-    decoded_chapter(chapter.encode(chapter.Chapter(copies, tables), 0, [b""]), 0, (len(OLD), len(NEW)))
+    decoded_chapter(chapter.encode(chapter.Chapter(copies, tables), 0, [b""], LENGTHS), 0, LENGTHS)
 
 
 def test_an_x86_program_is_no_program():

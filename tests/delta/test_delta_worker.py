@@ -176,7 +176,7 @@ def test_each_failure_arrives_under_its_name(slot):
     expect(UnknownFormatError, "delta", b"esd1" + blob[4:], **of(new, old))
     expect(DeltaCorruptError, "delta", blob[:-1], **of(new, old))
     expect(DeltaCorruptError, "full", blob, **of(new))
-    header = esd3.Header(len(old), digest_of(old)[:32], len(new), wrong[:32]).encode()
+    header = esd3.header_of(len(old), digest_of(old), len(new), wrong).encode()
     expect(ResultMismatchError, "delta", header + blob[len(header) :], **of(new, old) | {"sha256": wrong})
 
 

@@ -24,14 +24,13 @@ class Reader:
     """Applies bodies of deltas between two small images."""
 
     def __init__(self) -> None:
-        from edgesync.delta.format import Header
-        from edgesync.wire.blob import short_hash
+        from edgesync.delta.format import header_of
+        from edgesync.wire.ids import digest_of
 
         self.base = _image(0)
         self.result = _image(1)
-        self.header = Header(
-            len(self.base), short_hash(self.base).hex(), len(self.result), short_hash(self.result).hex()
-        ).encode()
+        digests = digest_of(self.base), digest_of(self.result)
+        self.header = header_of(len(self.base), digests[0], len(self.result), digests[1]).encode()
         self._base_fd = _memory(self.base)
 
     def one(self, body: bytes) -> str:
@@ -134,7 +133,8 @@ def change_stream(blob: bytes, chance: random.Random, change: Callable[[bytes], 
         at += tables.part.body_length
         heads, number = [], 0
         for left in range(tables.counts.loud, 0, -1):
-            head, size = layout.parse_segment_header(number, blob[at:], header, tables.counts.segments - number - left)
+            quiet, alone = tables.counts.segments - number - left, tables.counts.loud == 1
+            head, size = layout.parse_segment_header(number, blob[at:], header, quiet, alone=alone)
             at += size
             parts.append((head.part, blob[at : at + head.part.body_length]))
             heads.append(head)
@@ -146,7 +146,7 @@ def change_stream(blob: bytes, chance: random.Random, change: Callable[[bytes], 
         return blob
     segments = [b""] * tables.counts.segments
     for head, streams in zip(heads, packed[1:], strict=True):
-        check = b"" if header.segments == 1 else head.check
+        check = head.check.ljust(layout.CHECK)  # the only one has none, and loses it again
         rest = [b""] * (3 - len(streams)) if head.words == 0 else []
         segments[head.number] = layout.encode_segment(head.words, check, [*rest, *streams.values()])
     return blob[:first] + layout.encode_chapter(tables.counts, packed[0], segments) + blob[at:]
