@@ -30,6 +30,7 @@ _TABLES: Mapping[str, Mapping[str, type]] = {
     "board": {"root": str},
     "inhibit": {"files": list, "commands": list, "fetch": bool},
     "config": {"root": str, "socket": str},
+    "collector": {"config": str},
 }
 _OPTIONAL = {
     "profiles",
@@ -44,6 +45,7 @@ _OPTIONAL = {
     "config",
     "config.root",
     "config.socket",
+    "collector",
 }
 _KINDS: Mapping[type, str] = {str: "text", int: "a whole number", bool: "true or false", list: "an array of text"}
 _LIST_LIMIT = 16
@@ -68,7 +70,8 @@ class AgentConfig:
     `state` is the directory that outlives the slots; `board_root` what the boot backend works on; `profiles` a
     directory of board types beside those of the package, "" for none. The config from git lies below `config_root`;
     `config_socket` is where applications ask for it, "" for nowhere. `tls` is None only for a broker on a test bench:
-    the broker then cannot tell who is who.
+    the broker then cannot tell who is who. `collector` is the configuration of the
+    telemetry that runs in the agent's process, "" for none.
     """
 
     device: DeviceId
@@ -85,6 +88,7 @@ class AgentConfig:
     config_socket: str = ""
     profiles: str = ""
     inhibit: Inhibit = field(default_factory=Inhibit)
+    collector: str = ""
 
 
 def load(path: str) -> AgentConfig:
@@ -128,6 +132,7 @@ def load(path: str) -> AgentConfig:
             tuple(inhibit.get("commands", ())),
             inhibit.get("fetch", False),
         ),
+        collector=beside(top["collector"]["config"]) if "collector" in top else "",
     )
 
 

@@ -54,16 +54,27 @@ def run(args: argparse.Namespace) -> int:
     )
 
     async def serve() -> None:
-        service = AgentService(config, backend, board, [inhibitors])
+        passenger = None
+        if config.collector:
+            from edgesync.cli.passenger import Passenger
+
+            passenger = await Passenger.make(config.collector)
+        obstacles = [inhibitors, *(passenger.obstacles if passenger else ())]
+        service = AgentService(config, backend, board, obstacles)
         task = asyncio.create_task(service.run())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)
         loop.add_signal_handler(signal.SIGUSR1, service.check_in)
+        if passenger:
+            passenger.board()
         try:
             await task
         except asyncio.CancelledError:
             logging.getLogger("edgesync.agent").info("stopped")
+        finally:
+            if passenger:
+                await passenger.leave()
 
     asyncio.run(serve())
     return 0

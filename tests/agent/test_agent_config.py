@@ -97,6 +97,12 @@ def instead(line: str, other: str) -> str:
     return RIGHT.replace(line, other)
 
 
+def test_telemetry_is_configured_beside_the_file_or_not_at_all(tmp_path: Path) -> None:
+    text = RIGHT + '[collector]\nconfig = "collector.yaml"\n'
+    assert config.load(written(tmp_path, text)).collector == str(tmp_path / "collector.yaml")
+    assert config.load(written(tmp_path, RIGHT)).collector == ""
+
+
 MISTAKES = [
     (without('device = "acme.b1"'), ["key device", "found None", "text"]),
     (instead('"acme.b1"', '"b1"'), ["key device", "'b1'", "<fleet>.<board>"]),
@@ -115,6 +121,7 @@ MISTAKES = [
     (instead("[trust]", "[truth]"), ["unknown key truth", "trust"]),
     (without('[board]\nroot = "../slots"'), ["table [board]: found None"]),
     ('board = "x"\n' + without('[board]\nroot = "../slots"'), ["table [board]: found 'x'"]),
+    (RIGHT + "[collector]\n", ["key collector.config", "found None", "text"]),
     (RIGHT + "[inhibit]\nfile = []", ["unknown key inhibit.file", "files"]),
     (RIGHT + '[inhibit]\nfiles = "/run/busy"', ["key inhibit.files", "'/run/busy'", "an array of text"]),
     (RIGHT + '[inhibit]\nfiles = [""]', ["key inhibit.files", "['']", "an array of text"]),

@@ -83,6 +83,7 @@ class MemoryHealth:
         if self._trigger:
             self._trigger.close()
         await self._background.end()
+        self.judgement = Judgement()  # who looks no more keeps nobody waiting
         if self._server:
             await self._server.close()
 
