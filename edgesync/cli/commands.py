@@ -81,7 +81,7 @@ def _history(args: argparse.Namespace) -> int:
 def _line(entry: dict[str, Any]) -> str:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry["time"]))
     what = entry["device"] or "fleet"
-    change = f"{entry['revision'][:8]:8}  {entry['author']:12}"
+    change = f"{entry['revision'][:8]:8}  {entry['author'].partition(' <')[0]:12}"
     return f"{when}Z  {change}  {what:20}  {entry['event']:12}  {entry['detail']}".rstrip()
 
 

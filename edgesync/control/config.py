@@ -39,7 +39,8 @@ class ServerConfig:
     looks at the repository, should the hook be silent. `profiles` is a directory of board types beside those of the
     package, or None; `allowed_signers` a file of the keys of which one must have signed the branch's head (ssh-keygen's
     ALLOWED SIGNERS), or None where nobody need have. `director_key` signs what boards shall run. `http_source` is where
-    boards find blobs that the broker has not got, "" for the fleet's own setting.
+    boards find blobs that the broker has not got, "" for the fleet's own setting. `status_command` is told each change
+    of a rollout's phase, () for nobody; `status_notes`: whether commits are noted.
     """
 
     file: Path
@@ -56,6 +57,8 @@ class ServerConfig:
     http_source: str
     broker: BrokerConfig
     director_key: Path
+    status_command: tuple[str, ...]
+    status_notes: bool
 
 
 def load(file: Path) -> ServerConfig:
@@ -88,6 +91,12 @@ def _server(file: Path, top: Section) -> ServerConfig:
     git = top.section("git", "a table with allowed_signers", required=False)
     signers = git.text("allowed_signers", "a file of allowed signers", "")
     git.close()
+    status = top.section("status", "a table with command and notes", required=False)
+    command = [text for _, text in status.strings("command", "a list, a program and its arguments", required=False)]
+    notes = status.text("notes", "true or false", "True")
+    if notes not in ("True", "False"):
+        status.refuse("notes", repr(notes), "true or false")
+    status.close()
     profiles = top.text("profiles", "a directory of board types", "")
     config = ServerConfig(
         file,
@@ -104,6 +113,8 @@ def _server(file: Path, top: Section) -> ServerConfig:
         top.text("http_source", "an http or https URL", ""),
         _broker(base, broker),
         (base / trust.text("key", "the director's private key file")).resolve(),
+        tuple(command),
+        notes == "True",
     )
     trust.close()
     top.close()

@@ -59,7 +59,17 @@ _T = TypeVar("_T")
 class Driver:
     """The one owner of the rollout's state, which others read from `state` between two batches."""
 
-    def __init__(self, store: Store, loaded: Loaded, builds: Builds, signer: CryptoSigner, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        loaded: Loaded,
+        builds: Builds,
+        signer: CryptoSigner,
+        clock: Clock,
+        *,
+        on_saved: Callable[[State, State], None] = lambda _before, _after: None,
+    ) -> None:
+        """`on_saved` is told each two states that follow one another, the second one saved."""
         kept = builds.kept()
         blobs = {k: b for k, b in loaded.state.blobs.items() if isinstance(b, Built) and b.blob in kept}
         self.state = replace(loaded.state, blobs=blobs)
@@ -67,6 +77,7 @@ class Driver:
         self.making: dict[BlobKey, tuple[str, int, int]] = {}
         self._store, self._builds, self._clock = store, builds, clock
         self._signed = dict(loaded.signed)
+        self._on_saved = on_saved
         self._signing = Signing(store, signer, self)
         self._bundles = loaded.bundles
         self._publisher: Publisher | None = None
@@ -140,7 +151,10 @@ class Driver:
                     events.append(self._queue.get_nowait())
                 before, effects = self._decide(events)
                 await self._save(before)
-                await self._perform(effects)
+                if self.state.spec and self.state.spec is not before.spec:
+                    publisher.members(frozenset(self.state.spec.wanted))
+                self._on_saved(before, self.state)
+                self._perform(effects)
                 for _ in events:
                     self._queue.task_done()
                 if signing.done():
@@ -197,7 +211,7 @@ class Driver:
                 self.problem = ""
                 return
 
-    async def _perform(self, effects: Iterable[Effect]) -> None:
+    def _perform(self, effects: Iterable[Effect]) -> None:
         assert self._publisher is not None
         offers: dict[DeviceId, Offered] = {}
         for effect in effects:
@@ -218,8 +232,6 @@ class Driver:
                     offers.pop(device, None)
                     self._signing.forget(device)
                     self._publisher.forget(device)
-        if self.state.spec:
-            self._publisher.members(frozenset(self.state.spec.wanted))
         self._signing.put(offers)
 
     def _restore(self, publisher: Publisher) -> None:

@@ -19,11 +19,13 @@ from dataclasses import asdict
 from typing import Any
 
 from edgesync.control import api, view
+from edgesync.control.announce import Announcer
 from edgesync.control.builds import Builds
 from edgesync.control.config import ServerConfig
 from edgesync.control.driver import Driver
 from edgesync.control.fleet import FleetView
 from edgesync.control.follow import Follower
+from edgesync.control.git import Git
 from edgesync.control.images import ImageStore
 from edgesync.control.publisher import Patience, Publisher
 from edgesync.control.standing import (
@@ -76,7 +78,9 @@ class Service:
         loaded = self._store.load()
         images = ImageStore(config.state / "images")
         builds = Builds(config.state / "blobs", images.path_of)
-        self._driver = Driver(self._store, loaded, builds, load_signer(str(config.director_key)), clock)
+        self._announcer = Announcer(Git(config.repository), config.status_command, notes=config.status_notes)
+        signer = load_signer(str(config.director_key))
+        self._driver = Driver(self._store, loaded, builds, signer, clock, on_saved=self._announcer.tell)
         self._view = FleetView(
             loaded.heard,
             loaded.presence,
@@ -102,6 +106,7 @@ class Service:
             "follower": self._follower.run(self._driver.state.revision),
             "link": self._hear(),
             "time": self._tick(),
+            "status": self._announcer.run(),
             "api": server.serve(sockets=[listener]),
             "stop": stop.wait(),
         }
@@ -229,7 +234,7 @@ class Service:
         standing = self._driver.state.boards.get(device)
         if standing is None:
             raise NotReachableError(f"board: found {device!r}, which this fleet does not declare or gives no release")
-        rollouts = await self._driver.in_thread(lambda: self._store.parts(device))
+        rollouts = await asyncio.to_thread(self._store.parts, device)
         source = self._driver.config_source(device)
         now = self._clock.wall()
         return view.detail(self._driver.state, standing, self._view, now, rollouts=rollouts, source=source)
@@ -238,7 +243,7 @@ class Service:
         return view.blobs(self._driver.state)
 
     async def history(self, device: str | None, limit: int) -> list[dict[str, Any]]:
-        return [asdict(entry) for entry in await self._driver.in_thread(lambda: self._store.history(device, limit))]
+        return [asdict(entry) for entry in await asyncio.to_thread(self._store.history, device, limit)]
 
     async def pause(self) -> dict[str, Any]:
         return await self._command(Pause())

@@ -121,6 +121,10 @@ poll = 5
 # [git]
 # allowed_signers = "allowed_signers"    # only follow commits that one of these keys has signed (ssh-keygen)
 
+# [status]
+# command = ["/usr/local/bin/tell"]    # is told each change of a rollout's phase, a line of JSON on standard input
+# notes = true                         # where a commit stands is a git note on it: git log --notes=edgesync
+
 [broker]
 host = {host}
 port = {port}

@@ -15,7 +15,14 @@ from edgesync.cli import client, main
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the server is asked; it answers with a rollout, or two lines of history."""
     found: list[Any] = []
-    entry = {"time": 0, "rollout": "r", "revision": "c" * 40, "author": "Ada", "event": "confirmed", "detail": "v2"}
+    entry = {
+        "time": 0,
+        "rollout": "r",
+        "revision": "c" * 40,
+        "author": "Ada <ada@example.com>",
+        "event": "confirmed",
+        "detail": "v2",
+    }
     entries = [{**entry, "device": "demo.b1"}, {**entry, "device": "", "event": "wave", "detail": ""}]
 
     def get(_self: client.Client, target: str) -> dict[str, Any]:

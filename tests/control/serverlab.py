@@ -205,6 +205,11 @@ class Boards:
                 elif event.payload:
                     (self.config_messages if topic.device else self.blob_messages)[event.topic] += 1
 
+    async def obey_again(self, device: DeviceId) -> None:
+        """Begin anew with the desired state that it has."""
+        self.played[device].version -= 1
+        await self._obey(device, self.played[device].desired)
+
     async def obey_all(self) -> None:
         """What the broker holds, for those that were silent."""
 

@@ -117,3 +117,14 @@ def test_any_bytes_give_a_configuration_or_a_config_error(tmp_path: Path, junk: 
     except ConfigError as error:
         named = str(place) in str(error)
         assert named
+
+
+def test_who_is_told_of_a_rollout_s_phases_can_be_said(tmp_path: Path):
+    config = load(write(tmp_path, TEXT))
+    assert (config.status_command, config.status_notes) == ((), True)
+    config = load(write(tmp_path, f'{TEXT}[status]\ncommand = ["tell", "--all"]\nnotes = false\n'))
+    assert (config.status_command, config.status_notes) == (("tell", "--all"), False)
+    with pytest.raises(ConfigError) as error:
+        load(write(tmp_path, f'{TEXT}[status]\ncommand = "tell"\nnotes = "yes"\n'))
+    assert "status.command" in str(error.value)
+    assert "status.notes: found 'yes', expected true or false" in str(error.value)
