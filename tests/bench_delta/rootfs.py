@@ -51,7 +51,7 @@ def prepare(directory: Path, progress: Callable[[str, int, int], None]) -> tuple
 def _download(work: Path, pins: Mapping[str, Mapping[str, str]], progress: Callable[[str, int, int], None]) -> Path:
     """The directory with all packages of both sides."""
     debs = work / "debs"
-    for name in ("lists/partial", "cache/archives/partial", "etc", "debs"):
+    for name in ("lists/partial", "cache/archives/partial", "etc/apt.conf.d", "etc/preferences.d", "debs"):
         (work / name).mkdir(parents=True, exist_ok=True)
     (work / "status").touch()
     sources = next((path for path in _SOURCES if path.exists()), _SOURCES[0])
