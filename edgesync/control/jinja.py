@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -31,6 +32,9 @@ NAMES = tuple(Values.__slots__)
 
 _ALONE = {nodes.Include: "include", nodes.Import: "import", nodes.FromImport: "from", nodes.Extends: "extends"}
 _RENDERS = "a template that can be rendered for every board that it is for"
+
+_ADDRESS = re.compile(r"<[^<>\n]{1,200} at 0x[0-9a-f]{6,16}>")
+"""What Python makes of a generator or a method as text: another one in each process, and so another tree."""
 
 Step = Mapping[str, Any]
 
@@ -152,7 +156,12 @@ def _text(template: Template, file: str, context: Mapping[str, Any]) -> str | Fa
     except Exception as error:  # noqa: BLE001 - a template may raise anything that its expressions can
         what = " ".join(str(error).split())[:200] or type(error).__name__
         return Fault(_line(error, file), what, _RENDERS)
-    return "".join(parts)
+    text = "".join(parts)
+    if address := _ADDRESS.search(text):
+        line = text.count("\n", 0, address.start()) + 1
+        found = f"{address.group().partition(' at 0x')[0]} at an address in memory>, in line {line} of the text,"
+        return Fault(0, found, "text that is the same each time", "lists are joined with `| join`")
+    return text
 
 
 def _line(error: BaseException, file: str) -> int:

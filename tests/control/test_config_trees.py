@@ -322,7 +322,11 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], str]] = {
         {"config/fleet/files/app/a.j2": "{{ labels.get('rack') }}"},
         "a.j2:1: found nothing (None) where text is printed",
     ),
-    "an address in memory printed": (
+    "an address in memory within text": (
+        {"config/fleet/files/app/a.j2": "a\n{{ 'x' ~ (labels.items() | map('first')) }}"},
+        "a.j2: found <generator object sync_do_map at an address in memory>, in line 2 of the text, for board b01 and",
+    ),
+    "a Python object printed": (
         {"config/fleet/files/app/a.j2": "{{ cycler }}"},
         "a.j2:1: found a type where text is printed",
     ),
