@@ -146,7 +146,7 @@ def test_a_signature_of_another_format_is_refused_even_where_the_accounts_gpg_ta
     signer = signing.place / "gpg"
     signer.write_text(
         '#!/bin/sh\ncase "$*" in\n'
-        "*--verify*) echo; echo '[GNUPG:] GOODSIG 0 eve'; echo '[GNUPG:] TRUST_ULTIMATE 0 pgp';;\n"
+        "*--verify*) cat >/dev/null; echo; echo '[GNUPG:] GOODSIG 0 eve'; echo '[GNUPG:] TRUST_ULTIMATE 0 pgp';;\n"
         "*) cat >/dev/null; echo '[GNUPG:] SIG_CREATED ' >&2\n"
         "echo '-----BEGIN PGP SIGNATURE-----'; echo; echo eve; echo '-----END PGP SIGNATURE-----';; esac\n"
     )
