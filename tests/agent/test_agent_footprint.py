@@ -27,8 +27,17 @@ pytestmark = pytest.mark.broker
 
 RSS_LIMIT = 30 << 20
 """Bytes that a board may spend on the resident agent."""
+WITH_TELEMETRY_LIMIT = 36 << 20
+"""The same with the collector and memory_health in the process."""
 OLD, NEW = firmware(1 << 20, 1), firmware(1 << 20, 2)
 PACKAGES = {"paho"} | ({"tomli"} if sys.version_info < (3, 11) else set())
+
+
+COLLECTOR = """\
+extensions:
+  memory_health: {{endpoint: "unix://{place}/health.sock", check_interval: 100ms}}
+service: {{extensions: [memory_health]}}
+"""
 
 
 def issue(directory: Path, name: str, hosts: tuple[str, ...] = ()) -> Tls:
@@ -79,9 +88,18 @@ def resident(pid: int, field: str) -> int:
     return int(found[1]) << 10
 
 
-def test_the_resident_agent_stays_below_30_mib_under_tls_from_the_fetch_to_the_reboot(tmp_path: Path) -> None:
+@pytest.mark.parametrize("telemetry", [False, True], ids=["alone", "with telemetry"])
+def test_the_resident_agent_stays_below_its_limit_under_tls_from_the_fetch_to_the_reboot(
+    tmp_path: Path, telemetry: bool
+) -> None:
+    limit = WITH_TELEMETRY_LIMIT if telemetry else RSS_LIMIT
+
     async def scenario() -> None:
         async with board(tmp_path, rate=4e6) as (rig, proxy):
+            if telemetry:
+                (rig.board / "collector.yaml").write_text(COLLECTOR.format(place=rig.board))
+                with (rig.board / "agent.toml").open("a") as config:
+                    config.write('[collector]\nconfig = "collector.yaml"\n')
             await rig.begin(OLD)
             before = proxy.counters().down
             source = rig.full(NEW)
@@ -92,8 +110,10 @@ def test_the_resident_agent_stays_below_30_mib_under_tls_from_the_fetch_to_the_r
             await rig.apply_worker()
             most = resident(agent, "VmHWM")
             await rig.confirmed(NEW)
-            assert fetching <= most < RSS_LIMIT, f"{fetching / 2**20:.1f} MiB, at most {most / 2**20:.1f}"
-            assert resident(rig.agent_pid(), "VmHWM") < RSS_LIMIT, "the life after the reboot as well"
+            assert fetching <= most < limit, f"{fetching / 2**20:.1f} MiB, at most {most / 2**20:.1f}"
+            assert resident(rig.agent_pid(), "VmHWM") < limit, "the life after the reboot as well"
+            assert telemetry is ("everything is ready" in rig.log())
+            print(f"{fetching / 2**20:.1f} MiB while it fetches, at most {most / 2**20:.1f}")
 
     asyncio.run(scenario())
 

@@ -1,0 +1,84 @@
+"""What the collector weighs on a board: CollectorService with memory_health in a bare asyncio process, and looking.
+
+Resident memory is the kernel's account of the peak of a process that was reaped, which repeats to within 0.1 MiB; the
+least of three. CPU is that of the process, divided by its looks.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.bench.measure import MIB, BenchError, Figure, Workshop, taken_by
+
+LIMIT = 4 * MIB
+"""Bytes that telemetry may add."""
+RUNS = 3
+SECONDS = 2.0
+"""A process lives so long after its start."""
+
+BARE = f"""\
+import asyncio, dataclasses, logging
+asyncio.run(asyncio.sleep({SECONDS}))
+"""
+COLLECTOR = f"""\
+import asyncio, sys
+from collector_ext.config import parse
+from collector_ext.registry import EntryPoints
+from collector_ext.service import CollectorService
+from collector_ext.settings.load import load
+
+async def main():
+    service = CollectorService(parse(await load([sys.argv[1]]), EntryPoints()))
+    await service.start()
+    await asyncio.sleep({SECONDS})
+    await service.shutdown()
+
+asyncio.run(main())
+"""
+LOOKS = """\
+import json, logging, time
+from collector_ext.component import Settings
+from collector_ext.extension.memory_health.config import MemoryHealthConfig
+from collector_ext.extension.memory_health.extension import MemoryHealth
+from collector_ext.ids import ComponentId
+from collector_ext.selfmetrics import Meter
+
+settings = Settings(ComponentId("memory_health"), logging.getLogger(), Meter())
+extension = MemoryHealth(settings, MemoryHealthConfig(endpoint=""))
+count, began = 2000, time.process_time()
+for _ in range(count):
+    extension.look()
+print(json.dumps((time.process_time() - began) / count))
+"""
+
+
+def run(workshop: Workshop) -> Iterator[Figure]:
+    room = workshop.room("telemetry")
+    (room / "collector.yaml").write_text(
+        f"extensions: {{memory_health: {{endpoint: 'unix://{room}/health.sock', check_interval: 100ms}}}}\n"
+        "service: {extensions: [memory_health]}\n"
+    )
+    bare = _peak(room, "bare", BARE)
+    full = _peak(room, "collector", COLLECTOR, str(room / "collector.yaml"))
+    yield Figure("a bare asyncio process", bare, "bytes", "peak, asyncio, logging and dataclasses imported")
+    yield Figure("the collector with memory_health adds", full - bare, "bytes", "peak, health endpoint open", LIMIT)
+    yield Figure("CPU of one look", _looks(room) * 1e6, "us", "MemAvailable, cgroups, pressure, kills; 2,000 looks")
+
+
+def _peak(room: Path, name: str, text: str, *arguments: str) -> int:
+    script = room / f"{name}.py"
+    script.write_text(text)
+    return min(taken_by([sys.executable, str(script), *arguments]).peak for _ in range(RUNS))
+
+
+def _looks(room: Path) -> float:
+    script = room / "looks.py"
+    script.write_text(LOOKS)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode:
+        raise BenchError(done.stderr[-600:])
+    return float(json.loads(done.stdout))
