@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from config_rig import ConfigRig, bundle
 from rig import DEVICE, FLEET, Rig, behind, changed, firmware, link
 
 from edgesync.wire import topics
-from edgesync.wire.messages import Manners, Phase, Reported
+from edgesync.wire.ids import digest_of
+from edgesync.wire.messages import ConfigPhase, Manners, Phase, Reported
 
 pytestmark = pytest.mark.broker
 
@@ -206,3 +208,68 @@ async def until_retained(rig: Rig, word: bytes, limit: float = 20.0) -> None:
     while await rig.retained(topics.up(FLEET, DEVICE)) != word:
         assert time.monotonic() < end, f"never {word!r}\n{rig.log()[-4000:]}"
         await asyncio.sleep(0.2)
+
+
+# --- config ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_switch_of_the_config_waits_for_a_file_over_a_power_cut_and_its_fetch_does_not(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        config = ConfigRig(rig)
+        await rig.begin(OLD)
+        (rig.board / "busy").touch()
+        first = bundle({"app/a": "1"})
+        await config.offer(OLD, first)
+        told = await rig.reported(is_config_put_off("Inhibited"))
+        assert told.phase is Phase.IDLE, "the firmware is not concerned"
+        since = len(rig.reports)
+        rig.power_cut()
+        await rig.reported(is_config_put_off("Inhibited"), since=since)
+        assert config.linked() is None
+        (rig.board / "busy").unlink()
+        await config.settled(first)
+        assert config.linked() == digest_of(first)
+
+    play(tmp_path, scenario, inhibit='[inhibit]\nfiles = ["busy"]\n')
+
+
+def test_config_may_spend_what_is_kept_of_the_budget_and_waits_when_all_is_spent(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        config = ConfigRig(rig)
+        await rig.begin(OLD)
+        first, second = bundle({"app/a": "1"}), bundle({"app/a": "2"})
+        await config.offer(OLD, first, manners=Manners(budget=1))
+        await rig.reported(is_config_put_off("BudgetSpent"))
+        gone = await left(rig)
+        await config.offer(OLD, second, manners=Manners(budget=1_000_000))
+        wake(rig)
+        await config.settled(second)
+        assert "leaving" not in rig.log()[gone:]
+
+    play(tmp_path, scenario)
+
+
+def test_a_check_in_brings_config_switches_reports_and_leaves(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        config = ConfigRig(rig)
+        await rig.begin(OLD)
+        await rig.want(rig.desired(OLD, None, manners=AWAY))
+        gone = await left(rig)
+        data = bundle({"app/a": "1"})
+        await config.offer(OLD, data, manners=AWAY)
+        wake(rig)
+        told = await config.settled(data)
+        assert told.config
+        await left(rig, gone)
+        assert rig.log()[gone:].count("connected to") - rig.log()[gone:].count("not connected to") == 1
+
+    play(tmp_path, scenario)
+
+
+def is_config_put_off(name: str) -> Callable[[Reported], bool]:
+    def fits(told: Reported) -> bool:
+        config = told.config
+        waits = config is not None and config.phase is ConfigPhase.WAITING
+        return waits and config is not None and config.error is not None and config.error.name == name
+
+    return fits
