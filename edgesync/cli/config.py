@@ -6,13 +6,14 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesync.cli import fleetfiles
 
 if TYPE_CHECKING:
-    from edgesync.control.types import ConfigBundle, Fleet
+    from edgesync.control.types import Board, ConfigBundle, Fleet
     from edgesync.wire.bundle import Bundle
 
 _DIGITS = 12
@@ -23,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "config",
         help="show what config a board gets",
         description="Put together the config of one board from the layers of the fleet repository, templates rendered: "
-        "list its files and settings, print one file, or write the whole tree.",
+        "list its files, where they come from, and the settings; print one file, or write the whole tree.",
         epilog="Examples: edgesync config b01; edgesync config b01 app/site.conf; edgesync config b01 -o /tmp/tree",
     )
     parser.add_argument("board", metavar="BOARD", help="the board's id, or <fleet>.<board>")
@@ -41,18 +42,23 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _run(args: argparse.Namespace) -> int:
+    from edgesync.control import layers
     from edgesync.control.repository import FleetInvalidError
     from edgesync.control.source import Repository
+    from edgesync.control.trees import origins
     from edgesync.wire.bundle import decode
     from edgesync.wire.errors import ConfigError
 
+    loader = fleetfiles.Loader(Repository(args.directory), args.profiles)
+    files = loader.files(args.rev)
     try:
-        fleet = fleetfiles.Loader(Repository(args.directory), args.profiles).load(args.rev)
+        fleet = loader.load(args.rev, files)
     except FleetInvalidError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return 1
-    config = _config(fleet, args.board)
+    board = _board(fleet, args.board)
+    config = fleet.configs[board.device]
     bundle = decode(config.data)
     if args.path is not None:
         if args.path not in bundle.files:
@@ -61,14 +67,13 @@ def _run(args: argparse.Namespace) -> int:
         sys.stdout.buffer.flush()
     elif args.output:
         _write(args.output, bundle)
-    elif args.json:
-        print(json.dumps(_value(config, bundle), indent=2))
     else:
-        print(_list(config, bundle))
+        sources = origins(fleet, layers.read(files, []), board)
+        print(json.dumps(_value(config, bundle, sources), indent=2) if args.json else _list(config, bundle, sources))
     return 0
 
 
-def _config(fleet: Fleet, board: str) -> ConfigBundle:
+def _board(fleet: Fleet, board: str) -> Board:
     from edgesync.control.section import did_you_mean
     from edgesync.wire.errors import ConfigError
     from edgesync.wire.ids import DeviceId, board_of
@@ -81,7 +86,7 @@ def _config(fleet: Fleet, board: str) -> ConfigBundle:
         )
     if device not in fleet.configs:
         raise ConfigError(f"board {board}: no layer of config/ is for it, so the config on the board is left as it is")
-    return fleet.configs[device]
+    return fleet.boards[device]
 
 
 def _names(bundle: Bundle) -> str:
@@ -104,8 +109,12 @@ def _write(directory: Path, bundle: Bundle) -> None:
     print(f"wrote {len(bundle.files)} files to {directory}")
 
 
-def _list(config: ConfigBundle, bundle: Bundle) -> str:
-    rows = [f"{file.mode:04o}  {len(file.data):8}  {path}" for path, file in sorted(bundle.files.items())]
+def _list(config: ConfigBundle, bundle: Bundle, sources: Mapping[str, str]) -> str:
+    width = max(map(len, bundle.files), default=0)
+    rows = [
+        f"{file.mode:04o}  {len(file.data):8}  {path:{width}}  {sources[path]}"
+        for path, file in sorted(bundle.files.items())
+    ]
     settings = bundle.settings
     said = {
         "requires": config.requires,
@@ -118,13 +127,19 @@ def _list(config: ConfigBundle, bundle: Bundle) -> str:
     return "\n".join([*rows, "", *lines, f"bundle {config.sha256[:_DIGITS]}, {config.length} bytes"])
 
 
-def _value(config: ConfigBundle, bundle: Bundle) -> dict[str, object]:
+def _value(config: ConfigBundle, bundle: Bundle, sources: Mapping[str, str]) -> dict[str, object]:
     from dataclasses import asdict
 
     from edgesync.wire.ids import digest_of
 
     files = [
-        {"path": path, "mode": f"{file.mode:04o}", "size": len(file.data), "sha256": digest_of(file.data)}
+        {
+            "path": path,
+            "mode": f"{file.mode:04o}",
+            "size": len(file.data),
+            "sha256": digest_of(file.data),
+            "source": sources[path],
+        }
         for path, file in sorted(bundle.files.items())
     ]
     settings = {**asdict(bundle.settings), "requires": config.requires}

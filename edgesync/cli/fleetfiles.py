@@ -42,15 +42,16 @@ class Loader:
         self._types = known_types(profiles or beside(repository.path, "profiles"))
         self._render = Remembering()
 
-    def load(self, rev: str) -> Fleet:
-        """The fleet at a revision, in the index (STAGED), or as it lies there (""). Raises FleetInvalidError with every
-        problem.
+    def load(self, rev: str, files: Mapping[str, SourceFile] | None = None) -> Fleet:
+        """The fleet at a revision, in the index (STAGED), or as it lies there (""); `files` where they are read.
+        Raises FleetInvalidError with every problem.
         """
         from edgesync.control.repository import load
 
-        return load(self._files(rev), rev, self._types, self._render)
+        return load(files or self.files(rev), rev, self._types, self._render)
 
-    def _files(self, rev: str) -> Mapping[str, SourceFile]:
+    def files(self, rev: str) -> Mapping[str, SourceFile]:
+        """All files of the fleet in that state."""
         if rev == STAGED:
             return self._repository.staged_files()
         return self._repository.files(rev) if rev else self._repository.current_files()

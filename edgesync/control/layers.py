@@ -82,10 +82,12 @@ class Layers:
 
 
 def read(files: Mapping[str, SourceFile], problems: list[Problem]) -> Layers:
-    """The layers that the files below config/ make. Problems are added to the list."""
+    """The layers that the files below config/ make; others are passed over. Problems are added to the list."""
     layers = Layers()
     settings: dict[str, tuple[Layer, SourceFile]] = {}
     for path, file in sorted(files.items()):
+        if not path.startswith(FOLDER):
+            continue
         layer, inside = _layer(layers, path.removeprefix(FOLDER))
         if layer is not None and inside == SETTINGS_FILE:
             settings[path] = layer, file

@@ -114,7 +114,7 @@ def load(files: Mapping[str, SourceFile], revision: str, types: BoardTypes, rend
             else:
                 _release(draft, section)
     checks.check(draft)
-    found = layers.read({path: file for path, file in files.items() if path.startswith(layers.FOLDER)}, draft.problems)
+    found = layers.read(files, draft.problems)
     # What builds on something that could not be read would report what is no mistake.
     whole = draft.name and not draft.incomplete
     configs = compile_trees(draft, found, render) if found and whole else {}

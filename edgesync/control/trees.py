@@ -22,7 +22,7 @@ from edgesync.control.layers import KEYS, Layer, LayerFile, Layers, Probe, Setti
 from edgesync.control.parse import Place, Problem
 from edgesync.control.rendering import Fault, Render, Template, Values
 from edgesync.control.section import did_you_mean
-from edgesync.control.types import Board, ConfigBundle
+from edgesync.control.types import Board, ConfigBundle, Fleet, Group
 from edgesync.wire import versions
 from edgesync.wire.bundle import Bundle, BundleFile, Settings, clashes, encode
 from edgesync.wire.errors import MalformedMessageError
@@ -93,6 +93,23 @@ def compile_trees(draft: Draft, layers: Layers, render: Render) -> dict[DeviceId
     return bundles
 
 
+def origins(fleet: Fleet, layers: Layers, board: Board) -> Mapping[str, str]:
+    """For each file of a board's tree the file of the repository that it comes from."""
+    stack = _stack(_with_layers(fleet.groups, layers), layers, board)
+    return {path: file.file for layer in stack for path, file in layer.files.items()}
+
+
+def _with_layers(groups: Iterable[Group], layers: Layers) -> list[tuple[Group, Layer]]:
+    return [(group, layers.groups[group.name]) for group in groups if group.name in layers.groups]
+
+
+def _stack(groups: Iterable[tuple[Group, Layer]], layers: Layers, board: Board) -> tuple[Layer, ...]:
+    """The layers of a board in the order in which they apply."""
+    of_groups = (layer for group, layer in groups if group.select.matches(board.labels))
+    all_three = (layers.fleet, *of_groups, layers.boards.get(board_of(board.device)))
+    return tuple(layer for layer in all_three if layer is not None)
+
+
 def _unknown(draft: Draft, layers: Layers) -> None:
     """Layers of groups and boards that the fleet has not got."""
     groups = dict.fromkeys(group.name for group in draft.groups)
@@ -107,12 +124,9 @@ def _unknown(draft: Draft, layers: Layers) -> None:
 
 def _trees(draft: Draft, layers: Layers, boards: Sequence[Board]) -> list[_Tree]:
     trees: dict[tuple[str, ...], _Tree] = {}
-    groups = [(group, layers.groups[group.name]) for group in draft.groups if group.name in layers.groups]
+    groups = _with_layers(draft.groups, layers)
     for number, board in enumerate(boards):
-        of_groups = (layer for group, layer in groups if group.select.matches(board.labels))
-        all_three = (layers.fleet, *of_groups, layers.boards.get(board_of(board.device)))
-        stack = tuple(layer for layer in all_three if layer is not None)
-        if stack:
+        if stack := _stack(groups, layers, board):
             names = tuple(layer.name for layer in stack)
             trees.setdefault(names, _Tree(stack)).boards[number] = board
     return list(trees.values())

@@ -40,10 +40,20 @@ def run(fleet: Path, *words: str) -> int:
 def test_files_and_settings_of_a_board_are_listed(fleet: Path, capsys: pytest.CaptureFixture[str]):
     assert run(fleet, "b01") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:4] == ["0755        10  app/run", "0600        10  app/site.conf", "", "drift: report"]
+    assert lines[:4] == [
+        "0755        10  app/run        config/groups/canary/files/app/run",
+        "0600        10  app/site.conf  config/fleet/files/app/site.conf.j2",
+        "",
+        "drift: report",
+    ]
     assert lines[4].startswith("bundle ")
     assert run(fleet, "demo.b02") == 0
-    assert capsys.readouterr().out.splitlines()[0] == "0600        10  app/site.conf"
+    assert capsys.readouterr().out.splitlines()[0].split() == [
+        "0600",
+        "10",
+        "app/site.conf",
+        "config/fleet/files/app/site.conf.j2",
+    ]
 
 
 def test_one_file_is_printed_as_it_is(fleet: Path, capfdbinary: pytest.CaptureFixture[bytes]):
@@ -77,6 +87,7 @@ def test_json_has_the_digests_of_bundle_and_files(fleet: Path, capsys: pytest.Ca
         "requires": "",
     }
     assert [(file["path"], file["mode"], file["size"]) for file in value["files"]] == [("app/site.conf", "0600", 10)]
+    assert value["files"][0]["source"] == "config/fleet/files/app/site.conf.j2"
     assert len(value["sha256"]) == len(value["files"][0]["sha256"]) == 64
 
 
