@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgesync.delta import plaintables
 from edgesync.delta.varint import Ints
@@ -37,13 +38,21 @@ class Copies:
 
     def within(self, base_length: int) -> Copies:
         """Without the copies that begin behind the base: those of what is derived."""
-        keep = self.base < base_length
-        return Copies(self.at[keep], self.base[keep], self.length[keep])
+        return self.where(self.base < base_length)
 
     def at_least(self, length: int) -> Copies:
         """Without the copies that are shorter than `length` bytes."""
-        keep = self.length >= length
+        return self.where(self.length >= length)
+
+    def where(self, keep: NDArray[np.bool_]) -> Copies:
+        """Only those that the mask keeps."""
         return Copies(self.at[keep], self.base[keep], self.length[keep])
+
+    def merged(self, other: Copies) -> Copies:
+        """Both, of which none overlaps one of the other, in the order of the result."""
+        at, base, length = (np.concatenate((getattr(self, n), getattr(other, n))) for n in ("at", "base", "length"))
+        order = np.argsort(at, kind="stable")
+        return Copies(at[order], base[order], length[order])
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,8 @@ from edgesync.delta.corrections import correct
 from edgesync.delta.format import COPIES_LIMIT, LENGTH_LIMIT, PIECES_LIMIT, REGIONS_LIMIT, SEGMENT, derived_at
 from edgesync.delta.layout import Layout, layout
 from edgesync.delta.pair import Pair
+from edgesync.delta.texts import edited
 
-COPY_MIN = 16
-"""Bytes of the shortest copy that is sent: a shorter one costs more in the tables than it saves."""
 REALIGNMENTS = 2
 """Rounds of alignment on absolute references: each takes as long as the first alignment, and a third gains nothing."""
 
@@ -44,16 +43,15 @@ def variants(base: bytes, result: bytes, *, derive: bool = True) -> Iterator[Ali
     old, new = btf_order.without(found, base, result) if found else (base, result)
     copies = align(old, new)
     known = layout(base, result, copies)
-    yield Alignment(_with_types(base, copies, found), known, found)
+    yield Alignment(_with_types(base, edited(old, new, copies, known.base), found), known, found)
     if len(known.bias):
         for _ in range(REALIGNMENTS):
             copies = realign(old, new, copies, known)
-        yield Alignment(_with_types(base, copies, found), known, found)
+        yield Alignment(_with_types(base, edited(old, new, copies, known.base), found), known, found)
 
 
 def chapters(pair: Pair, copies: Copies, known: Layout) -> Iterator[tuple[Copies, Layout, range]]:
     """The copies of each chapter, what it must know of programs, and the numbers of its segments."""
-    copies = copies.at_least(COPY_MIN)
     first, segments = 0, -(-pair.result_length // SEGMENT)
     edges = np.arange(segments) * SEGMENT
     before = np.searchsorted(copies.at, edges)
@@ -63,7 +61,7 @@ def chapters(pair: Pair, copies: Copies, known: Layout) -> Iterator[tuple[Copies
         end = first + max(1, int((behind[first:] - before[first] < COPIES_LIMIT).sum()))
         end, programs = _end(known, first, end, pair.result_length)
         start = first * SEGMENT
-        part = copies.window(start, min(end * SEGMENT, pair.result_length)).at_least(COPY_MIN)
+        part = copies.window(start, min(end * SEGMENT, pair.result_length))
         yield Copies(part.at + start, part.base, part.length), programs, range(first, end)
         first = end
 

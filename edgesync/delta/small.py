@@ -6,21 +6,18 @@ streams are stored or deflated, never in LZMA2, which would take longer than all
 
 from __future__ import annotations
 
-import numpy as np
-
 from edgesync.delta import chapter, segment
 from edgesync.delta.addresses import NO_TABLES
 from edgesync.delta.align import align
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies
 from edgesync.delta.format import SEGMENT, header_of
+from edgesync.delta.texts import TEXT_MIN, parted
 from edgesync.wire.errors import ConfigError
 from edgesync.wire.ids import digest_of
 
 SMALL_LIMIT = SEGMENT
 """Bytes of the longest base and result: one segment, whose alignment takes a tenth of a second."""
-_COPY_MIN = 8
-"""Bytes of the shortest copy: a row takes three bytes and more, new text that is deflated half a byte a byte."""
 
 
 def make_bytes(base: bytes, result: bytes) -> bytes:
@@ -35,21 +32,9 @@ def make_bytes(base: bytes, result: bytes) -> bytes:
     header = header_of(len(base), digest_of(base), len(result), digest_of(result)).encode()
     if not result:
         return header
-    aligned = align(base, result).at_least(_COPY_MIN)
-    exact = _exact(base, result, aligned)
+    aligned = align(base, result).at_least(TEXT_MIN)
+    exact = parted(base, result, aligned, lambda start, _end: start >= 0).at_least(TEXT_MIN)
     return header + min((_chapter(base, result, copies) for copies in (exact, aligned)), key=len)
-
-
-def _exact(base: bytes, result: bytes, copies: Copies) -> Copies:
-    """The parts of the copies in which nothing differs: what was edited here and there becomes new bytes."""
-    old, new = np.frombuffer(base, np.uint8), np.frombuffer(result, np.uint8)
-    found = [np.zeros((3, 0), np.int64)]
-    for at, place, length in copies.rows():
-        same = old[place : place + length] == new[at : at + length]
-        edges = np.flatnonzero(np.diff(same, prepend=False, append=False))
-        start, end = edges[::2], edges[1::2]
-        found.append(np.array((start + at, start + place, end - start)))
-    return Copies(*np.concatenate(found, axis=1)).at_least(_COPY_MIN)
 
 
 def _chapter(base: bytes, result: bytes, copies: Copies) -> bytes:

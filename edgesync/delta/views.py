@@ -47,7 +47,7 @@ def placed(found: Alignment, base: Ranges, result: Ranges, lengths: tuple[int, i
         place = base.part(types.how.base_at, types.how.base_length)
         if len(place.offset) == 1:
             types = replace(types, how=replace(types.how, base_at=int(place.offset[0])))
-            copies = _merged(copies, _derived(found.copies, base, result, lengths[0]))
+            copies = copies.merged(_derived(found.copies, base, result, lengths[0]))
         else:
             types = None  # a board reads the section in one piece
     return Alignment(copies, known, types)
@@ -64,9 +64,3 @@ def _derived(copies: Copies, base: Ranges, result: Ranges, length: int) -> Copie
     keep = copies.base >= derived_at(base.total)
     row, done, at, size = result.spread(copies.at[keep], copies.length[keep])
     return Copies(at, copies.base[keep][row] + done - derived_at(base.total) + derived_at(length), size)
-
-
-def _merged(some: Copies, others: Copies) -> Copies:
-    at, base, length = (np.concatenate((getattr(some, n), getattr(others, n))) for n in ("at", "base", "length"))
-    order = np.argsort(at)
-    return Copies(at[order], base[order], length[order])
