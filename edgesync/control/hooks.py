@@ -41,8 +41,11 @@ def install(git: Git, socket: Path) -> tuple[str, ...]:
 def knock(git: Git) -> None:
     """Run the hook that git would run, if it is edgesync's: what moves a branch without `git commit` tells it so."""
     place = git.located("hooks") / ("post-receive" if git.is_bare() else "post-commit")
-    if place.is_file() and MARK.encode() in place.read_bytes():
-        subprocess.run([str(place)], timeout=TIMEOUT, check=False)
+    try:
+        if place.is_file() and MARK.encode() in place.read_bytes():
+            subprocess.run([str(place)], timeout=TIMEOUT, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        pass  # the server will see it when it polls
 
 
 def _hook(socket: Path) -> bytes:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import string
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgesync.control import trees
 from edgesync.control.desired import compile_fleet
 from edgesync.control.repository import PROBLEMS_LIMIT
 from edgesync.control.types import EXECUTABLE, SourceFile
@@ -378,6 +381,20 @@ def test_a_flood_of_problems_is_cut_off_and_counted():
     found = problems({f"config/x{number:04}": "" for number in range(PROBLEMS_LIMIT + 7)})
     assert len(found) == PROBLEMS_LIMIT + 1
     assert found[-1].found == "7 more problems"
+
+
+def test_bundles_beyond_the_limit_of_a_commit_are_told_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(trees, "BUNDLES_LIMIT", 1000)
+    files = {"config/fleet/files/app/a.j2": "{{ board }}" + "x" * 300}
+    (problem,) = problems(files)
+    assert (problem.file, problem.found) == ("config", "more than 1000 bytes of different bundles")
+    assert not problems({"config/fleet/files/app/a.j2": "x" * 300}), "the same bundle counts once"
+
+
+def test_of_many_names_that_are_unknown_only_the_first_are_compared_with_all_that_are_known():
+    found = problems({f"config/boards/b0{letter}/config.yaml": "drift: heal\n" for letter in string.ascii_lowercase})
+    hints = trees.HINTS_LIMIT
+    assert [bool(problem.hint) for problem in found] == [True] * hints + [False] * (len(found) - hints)
 
 
 JUNK = st.sampled_from(

@@ -19,6 +19,7 @@ from edgesync.control import git as git_command
 from edgesync.control import hooks, source
 from edgesync.control.git import Git
 from edgesync.control.parse import FILE_LIMIT
+from edgesync.control.repository import FleetInvalidError, known_types, load
 from edgesync.control.source import Commit, Repository
 from edgesync.control.types import EXECUTABLE, LINK, SourceFile
 from edgesync.wire.bundle import BUNDLE_LIMIT
@@ -149,6 +150,23 @@ def test_a_folder_that_is_a_link_is_told_and_not_followed(tree: Path, tmp_path: 
     commit(tree)
     repository = Repository(tree)
     assert repository.files("HEAD") == repository.current_files() == expected() | {"config": SourceFile(b"", LINK)}
+
+
+@pytest.mark.parametrize("name", [b"..", b".", b"a\nb", b"a\\b"])
+def test_a_tree_that_was_forged_by_hand_is_read_as_it_is_and_refused_by_name(tree: Path, name: bytes):
+    def written(kind: str, data: bytes) -> bytes:
+        words = ["git", "-C", str(tree), "hash-object", "-w", "--literally", "-t", kind, "--stdin"]
+        return bytes.fromhex(subprocess.run(words, input=data, capture_output=True, check=True).stdout.decode())
+
+    inner = written("tree", b"100644 x\0" + written("blob", b"escaped"))
+    for above in (name, b"files", b"fleet", b"config"):
+        inner = written("tree", b"40000 %b\0%b" % (above, inner))
+    forged = written("commit", b"tree %b\nauthor A <a> 1 +0000\ncommitter A <a> 1 +0000\n\nx" % inner.hex().encode())
+    files = Repository(tree).files(forged.hex())
+    assert [file.data for file in files.values()] == [b"escaped"]
+    with pytest.raises(FleetInvalidError) as caught:
+        load(files, "rev", known_types())
+    assert any(problem.file.startswith("config/fleet/files/") for problem in caught.value.problems)
 
 
 def test_a_name_that_is_no_text_is_kept_in_a_form_that_can_be_told(tree: Path):
