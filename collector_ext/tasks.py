@@ -8,6 +8,7 @@ from typing import Any
 
 from collector_ext.component import Host
 from collector_ext.status import Status
+from edgesync.host.tasks import end
 
 
 class Background:
@@ -25,10 +26,7 @@ class Background:
 
     async def end(self) -> None:
         """Cancel what still runs and wait for it. Also without any, and a second time."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(self._tasks)
 
     async def _watched(self, host: Host, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -70,6 +70,10 @@ class Ledger:
         """Bytes that came for the board's config: no rollout of firmware has to answer for them."""
         self.month = self.month.plus(config=size)
 
+    def add_telemetry(self, size: int) -> None:
+        """Bytes that went out for telemetry."""
+        self.month = self.month.plus(telemetry=size)
+
     def add_elsewhere(self, size: int) -> None:
         """Bytes at IP level that another connection than the broker's has carried."""
         self.month = self.month.plus(total=size)

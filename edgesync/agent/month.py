@@ -48,6 +48,7 @@ class Month:
     metadata: int = 0
     reported: int = 0
     config: int = 0
+    telemetry: int = 0
 
     def at(self, now: int) -> Month:
         """The month of this moment: another one begins at nothing, and none ever comes back. What was counted before

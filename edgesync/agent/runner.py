@@ -22,6 +22,7 @@ from edgesync.agent.gate import Deed, Gate, Obstacle
 from edgesync.agent.journal import Journal
 from edgesync.agent.ledger import Ledger
 from edgesync.agent.presence import Presence
+from edgesync.agent.readings import readings
 from edgesync.agent.reporter import Reporter
 from edgesync.agent.staging import Staging
 from edgesync.agent.tracer import Tracer
@@ -114,7 +115,9 @@ class AgentService:
         )
         if self._journal.state.desired:
             self._gate.follow(self._journal.state.desired.manners)
-        self._tracer = Tracer(config.state, config.device, port or TelemetryPort())
+        port = port or TelemetryPort()
+        port.observe(lambda: readings(self._ledger.month, self._configurator.state.drift))
+        self._tracer = Tracer(config.state, config.device, port)
         self._configurator = Configurator(
             config.device,
             state=config.state,
@@ -131,6 +134,7 @@ class AgentService:
         self._offered: bytes | None = None  # the newest desired that is not checked yet
         self._offer = asyncio.Event()
         self._checking = False
+        self._linked = asyncio.Event()
         self._accepted = Digest("")  # of the message that was checked last
         self._plain = is_plain()
 
@@ -144,6 +148,12 @@ class AgentService:
             await asyncio.gather(*(self._spawn(service) for service in services))
         finally:
             await self._stop()
+
+    async def send(self, payload: bytes) -> None:
+        """Telemetry, acknowledged by the broker when this returns. Waits for a connection. Raises LinkError."""
+        await self._linked.wait()
+        await self._link.deliver(topics.telemetry(self._fleet, self._config.device), payload, retain=False)
+        self._ledger.add_telemetry(len(payload))
 
     def check_in(self) -> None:
         """Connect now, where the board is away until its next check-in."""
@@ -290,9 +300,11 @@ class AgentService:
                     log.info("connected to %s:%d", self._config.host, self._config.port)
                     self._reporter.link_up()
                     self._presence.up()
+                    self._linked.set()
                     self._asking = self._spawn(self._ask(report_first=dropped))
                 case Down(reason, error):
                     log.info("not connected: %s", reason)
+                    self._linked.clear()
                     if self._asking:
                         self._asking.cancel()
                     dropped = error is not None

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from edgesync.agent.inhibitors import Inhibitors
     from edgesync.agent.runner import AgentService
     from edgesync.boards import profile
+    from edgesync.host.telemetry import TelemetryPort
 
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.INFO,
@@ -59,15 +60,16 @@ def run(args: argparse.Namespace) -> int:
             from edgesync.cli.passenger import Passenger
 
             passenger = await Passenger.make(config.collector)
+        port = TelemetryPort()
         obstacles = [inhibitors, *(passenger.obstacles if passenger else ())]
-        service = AgentService(config, backend, board, obstacles)
+        service = AgentService(config, backend, board, obstacles, port)
         task = asyncio.create_task(service.run())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)
         loop.add_signal_handler(signal.SIGUSR1, service.check_in)
         if passenger:
-            passenger.board()
+            passenger.board(config.device, port, service)
         try:
             await task
         except asyncio.CancelledError:

@@ -19,6 +19,7 @@ from collector_ext.registry import EntryPoints
 from collector_ext.service import CollectorService
 from collector_ext.settings.load import load
 from edgesync.agent.gate import Deed
+from edgesync.host.telemetry import Rider, TelemetryPort, Uplink
 from edgesync.wire.errors import EdgesyncError
 
 STOP_LIMIT = 10.0
@@ -70,8 +71,12 @@ class Passenger:
             log.error("no telemetry: %s", error)  # noqa: TRY400 - it is the operator's mistake, and says where
             return cls()
 
-    def board(self) -> None:
+    def board(self, device: str, port: TelemetryPort, uplink: Uplink) -> None:
+        """Start, with the agent's ears and its way out for the components that need them."""
         if self._service:
+            for one in self._service.instances:
+                if isinstance(one.component, Rider):
+                    one.component.ride(device, port, uplink)
             self._ride = asyncio.create_task(self._run(self._service))
 
     async def leave(self) -> None:

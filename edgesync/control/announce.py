@@ -17,7 +17,7 @@ from typing import Any
 
 from edgesync.control.git import Git
 from edgesync.control.standing import State
-from edgesync.control.tasks import end
+from edgesync.host.tasks import end
 from edgesync.wire.errors import EdgesyncError
 
 log = logging.getLogger("edgesync.status")

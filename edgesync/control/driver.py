@@ -40,8 +40,8 @@ from edgesync.control.standing import (
     Status,
 )
 from edgesync.control.state import Batch, Entry, Heard, Loaded, Presence, Store
-from edgesync.control.tasks import end
 from edgesync.host.clock import Clock
+from edgesync.host.tasks import end
 from edgesync.wire.errors import EdgesyncError, StorageError
 from edgesync.wire.ids import BlobId, DeviceId, Digest
 from edgesync.wire.messages import ErrorReport, Source

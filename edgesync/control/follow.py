@@ -18,7 +18,7 @@ from edgesync.control.rendering import Remembering
 from edgesync.control.repository import FleetInvalidError
 from edgesync.control.source import Commit, Repository
 from edgesync.control.standing import Spec
-from edgesync.control.tasks import end
+from edgesync.host.tasks import end
 from edgesync.wire.errors import ConfigError, EdgesyncError
 from edgesync.wire.ids import Digest
 

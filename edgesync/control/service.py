@@ -41,10 +41,10 @@ from edgesync.control.standing import (
     Tick,
 )
 from edgesync.control.state import Store
-from edgesync.control.tasks import end
 from edgesync.control.types import Board
 from edgesync.host.clock import SystemClock
 from edgesync.host.mqtt import Down, LinkOptions, Message, MqttLink, Up
+from edgesync.host.tasks import end
 from edgesync.trust.keys import load_signer
 from edgesync.wire import topics
 from edgesync.wire.errors import ConfigError, EdgesyncError, MalformedMessageError, NotReachableError

@@ -22,9 +22,9 @@ from securesystemslib.signer import CryptoSigner
 from edgesync.control import config
 from edgesync.control.publisher import Patience
 from edgesync.control.service import Service
-from edgesync.control.tasks import end
 from edgesync.delta.apply import apply_delta, expand_full
 from edgesync.host.mqtt import LinkOptions, Message, MqttLink, Up
+from edgesync.host.tasks import end
 from edgesync.sim.broker import MosquittoBroker, free_port
 from edgesync.trust import keys
 from edgesync.trust.director import CONFIG

@@ -19,7 +19,7 @@ from edgesync.control import announce
 from edgesync.control.announce import Announcer, statuses
 from edgesync.control.git import Git
 from edgesync.control.standing import Abort, Event, Pause, State
-from edgesync.control.tasks import end
+from edgesync.host.tasks import end
 
 
 def told(story: Story, event: Event) -> list[dict[str, Any]]:

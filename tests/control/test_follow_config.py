@@ -14,7 +14,7 @@ from edgesync.control import config
 from edgesync.control.follow import Follower
 from edgesync.control.images import ImageStore
 from edgesync.control.standing import Spec
-from edgesync.control.tasks import end
+from edgesync.host.tasks import end
 from edgesync.wire.bundle import decode
 from edgesync.wire.ids import DeviceId
 from tests.control.config_texts import BASE
