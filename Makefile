@@ -63,6 +63,7 @@ fuzz: $(STAMPS)/fuzz ## Throw damaged deltas at the reader for FUZZ_SECONDS (60)
 
 lock: $(STAMPS)/python ## Pin all dependencies anew, with hashes, for every platform and Python
 	$(UV_COMPILE) --upgrade --python-version 3.10 pyproject.toml --output-file requirements/agent.txt
+	$(UV_COMPILE) --python-version 3.10 --no-emit-package numpy --constraint requirements/agent.txt pyproject.toml --output-file requirements/agent-plain.txt
 	$(UV_COMPILE) --upgrade --python-version 3.11 $(EXTRAS) pyproject.toml requirements/tools.in --output-file requirements/dev.txt
 	$(UV_COMPILE) --upgrade --python-version 3.11 --extra bench --constraint requirements/dev.txt pyproject.toml --output-file requirements/bench.txt
 	$(UV_COMPILE) --upgrade --python-version 3.11 --extra fuzz --constraint requirements/dev.txt pyproject.toml --output-file requirements/fuzz.txt

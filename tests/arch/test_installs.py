@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.delta.golden import ALL
+
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
-LOCKS = ("agent.txt", "dev.txt", "bench.txt", "fuzz.txt")
+LOCKS = ("agent.txt", "agent-plain.txt", "dev.txt", "bench.txt", "fuzz.txt")
 OWN_LOCK = ("bench", "fuzz")
 """Extras that have a lock of their own: they are installed only where they are asked for."""
 
@@ -92,6 +94,28 @@ def test_the_agent_installs_alone_and_explains_itself(
     subprocess.run([python, "-W", "error", "-c", modules], cwd=tmp_path, env=clean, check=True, timeout=60)
 
 
+def test_without_numpy_the_agent_installs_too_and_applies_deltas_of_words(
+    wheel: Path, tmp_path: Path, require: Callable[[str], None]
+) -> None:
+    home, place = tmp_path / "agent", tmp_path / "place"
+    python, lock = str(home / "bin" / "python"), str(ROOT / "requirements" / "agent-plain.txt")
+    uv(require, "venv", "--python", sys.executable, "--no-python-downloads", str(home))
+    install = ["pip", "install", "--python", python]
+    uv(require, *install, "--only-binary", ":all:", "--require-hashes", "--requirement", lock)
+    uv(require, *install, "--no-deps", str(wheel))
+    golden = next(golden for golden in ALL if golden.name == "program")
+    place.mkdir()
+    for name, data in zip(("base", "wanted", "delta"), (*golden.images(), golden.delta), strict=True):
+        (place / name).write_bytes(data)
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    command = [str(home / "bin" / "edgesync"), "delta", "apply", "base", "delta", "-o", "built"]
+    run = subprocess.run(command, cwd=place, env=clean, capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 0, run.stderr
+    assert (place / "built").read_bytes() == (place / "wanted").read_bytes()
+    says = "from edgesync.delta.switch import is_plain; import edgesync.agent.runner; raise SystemExit(not is_plain())"
+    subprocess.run([python, "-c", says], cwd=place, env=clean, check=True, timeout=60)
+
+
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_pins_every_dependency_with_hashes_and_names_no_index(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
@@ -111,10 +135,12 @@ def test_the_locks_hold_what_the_project_asks_for() -> None:
     extras = project["optional-dependencies"]
     common = [item for name, extra in extras.items() if name not in OWN_LOCK for item in extra]
     own = {f"{name}.txt": [*project["dependencies"], *extras[name]] for name in OWN_LOCK}
-    wanted_by = {"agent.txt": project["dependencies"], "dev.txt": [*project["dependencies"], *common], **own}
+    agent = project["dependencies"]
+    plain = [item for item in agent if not item.startswith("numpy")]
+    wanted_by = {"agent.txt": agent, "agent-plain.txt": plain, "dev.txt": [*project["dependencies"], *common], **own}
     for lock, asked in wanted_by.items():
         pinned = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements" / lock).read_text(), re.MULTILINE))
         wanted = {
-            re.match(r"[A-Za-z0-9-]+", item)[0].lower() for item in asked if "< '3.11'" not in item or lock == LOCKS[0]
+            re.match(r"[A-Za-z0-9-]+", item)[0].lower() for item in asked if "< '3.11'" not in item or lock in LOCKS[:2]
         }
         assert wanted <= pinned, f"{lock} lacks {sorted(wanted - pinned)}; run `make lock`"

@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("build/bench-delta"), metavar="DIR", help="default: %(default)s"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="keep what the last run found of peers, for the same images and versions"
+    )
     parser.add_argument("--docs", action="store_true", help="put tables and chart into docs/ and README.md too")
     args = parser.parse_args(arguments)
 
@@ -49,14 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measured += [
         pairs.Pair(new.name, "your own", open=False, old=old.absolute(), new=new.absolute()) for old, new in args.own
     ]
-    results = []
+    done = Run(platform.machine(), platform.python_version(), chosen, measured, results := [])
+    kept = report.kept(done, (place / "results.json").read_text()) if args.resume else []
     for pair in measured:
         for peer in chosen:
             if not peer.missing:
-                results.append(_measure(pair, peer, place))
+                old = [result for result in kept if (result.pair, result.peer) == (pair.name, peer.name)]
+                results.append(old[0] if old else _measure(pair, peer, place))
                 _tell(f"{pair.name:16} {peer.name:14} {report.line(results[-1])}")
-    done = Run(platform.machine(), platform.python_version(), chosen, measured, results)
-    (place / "results.json").write_text(json.dumps(done.to_dict(), indent=2) + "\n")
+                (place / "results.json").write_text(json.dumps(done.to_dict(), indent=2) + "\n")
     (place / "report.md").write_text(report.markdown(done))
     (place / "chart.svg").write_text(chart.svg(done))
     if args.docs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,14 @@ class Pair:
     open: bool
     old: Path
     new: Path
+
+    @property
+    def sha256(self) -> list[str]:
+        digests = []
+        for path in (self.old, self.new):
+            with path.open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+        return digests
 
 
 HEAVY = (rootfs.NAME,)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tests.bench_delta.measure import Took
 from tests.bench_delta.pairs import Pair
@@ -29,6 +31,11 @@ class Result:
             name: value.to_dict() if value else None for name, value in (("make", self.make), ("apply", self.apply))
         }
         return {"pair": self.pair, "peer": self.peer, "bytes": self.length, **took, "error": self.error}
+
+    @staticmethod
+    def from_dict(value: dict[str, Any]) -> Result:
+        make, apply = (Took(**value[name]) if value[name] else None for name in ("make", "apply"))
+        return Result(value["pair"], value["peer"], value["bytes"], make, apply, value["error"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +69,33 @@ class Run:
                     "open": pair.open,
                     "old_bytes": pair.old.stat().st_size,
                     "new_bytes": pair.new.stat().st_size,
+                    "sha256": pair.sha256,
                 }
                 for pair in self.pairs
             },
             "results": [result.to_dict() for result in self.results],
             "failures": failures(self),
         }
+
+
+def kept(run: Run, text: str) -> list[Result]:
+    """The right results of peers in the JSON of an earlier run, on the same machine with the same images and versions.
+    Ours are never kept: they are what the run is about.
+    """
+    old = json.loads(text)
+    here = run.to_dict()
+    if any(old[key] != here[key] for key in ("machine", "python")):
+        return []
+    hows = {peer.name: peer.how for peer in run.peers}
+    digests = {pair.name: pair.sha256 for pair in run.pairs}
+    return [
+        Result.from_dict(result)
+        for result in old["results"]
+        if not result["error"]
+        and result["peer"] != OURS
+        and old["peers"].get(result["peer"]) == hows.get(result["peer"])
+        and old["pairs"][result["pair"]]["sha256"] == digests.get(result["pair"])
+    ]
 
 
 def line(result: Result) -> str:

@@ -110,3 +110,13 @@ def test_pairs_are_pinned_whole():
     for pair in pairs._pins()["pair"]:
         for side in (pair["old"], pair["new"]):
             assert len(side["sha256"]) == len(side["member_sha256"]) == 64
+
+
+def test_a_run_that_is_resumed_keeps_peers_on_the_same_images_and_versions_and_never_ours(tmp_path: Path):
+    run = run_of(tmp_path, edgesync=100, bsdiff4=120, detools=None)
+    text = json.dumps(run.to_dict())
+    assert [(result.peer, result.make) for result in report.kept(run, text)] == [("bsdiff4", TOOK)]
+    assert report.kept(run, text.replace(f'"{run.peers[1].how}"', '"another version"')) == []
+    assert report.kept(run, text.replace('"python": "3"', '"python": "4"')) == []
+    (tmp_path / "new").write_bytes(b"another")
+    assert report.kept(run, text) == []

@@ -1,0 +1,73 @@
+"""Golden deltas: whoever has this format understands them, with numpy and without, and they show all that it has."""
+
+from __future__ import annotations
+
+import pytest
+from delta_parts import Bench, parts_of
+
+from edgesync.delta import kinds, rewrite
+from edgesync.delta.format import ChapterHeader, Counts
+from edgesync.delta.streams import DEFLATED, STORED
+from edgesync.delta.switch import VARIABLE
+from tests.delta.golden import ALL, PLACE
+
+BY_NAME = {golden.name: golden for golden in ALL}
+SIZE_LIMIT = 32 << 10
+"""Bytes of all golden files: they are small, or nobody would look at them."""
+
+
+@pytest.mark.parametrize("plain", ["", "1"], ids=["with numpy", "without numpy"])
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_golden_delta_still_makes_its_image(tmp_path, monkeypatch, name, plain):
+    monkeypatch.setenv(VARIABLE, plain)
+    base, result = BY_NAME[name].images()
+    assert Bench(tmp_path, base, result, BY_NAME[name].delta).apply() == result
+
+
+def test_there_is_a_file_for_each_and_none_else_and_all_are_small():
+    files = list(PLACE.iterdir())
+    assert {file.stem for file in files} == set(BY_NAME)
+    assert sum(file.stat().st_size for file in files) < SIZE_LIMIT
+
+
+def heads(name):
+    delta = BY_NAME[name].delta
+    for _, body, head in parts_of(delta):
+        streams, at = {}, body
+        for stream, size in head.part.packed.items():
+            if size:
+                streams[stream] = delta[at]
+            at += size
+        yield head, streams
+
+
+def test_together_they_have_every_field_stream_and_method_of_the_format():
+    fields, streams, forms, methods = set(), set(), set(), set()
+    for name in BY_NAME:
+        for head, packed in heads(name):
+            streams |= packed.keys()
+            methods |= set(packed.values())
+            if isinstance(head, ChapterHeader):
+                fields |= {field for field in head.counts.__slots__ if getattr(head.counts, field)}
+                forms.add(("copies", head.counts.copies is None))
+            else:
+                forms.add(("words", None if head.words is None else bool(head.words)))
+    assert fields == set(Counts.__slots__)
+    assert methods > {STORED, DEFLATED}
+    assert forms == {("copies", True), ("copies", False), ("words", None), ("words", False), ("words", True)}
+    assert streams == {*Counts(1, 1, 1).limits(), "gaps", "values", "differences", "extra"}
+
+
+def test_the_program_among_them_has_every_kind_of_reference(tmp_path, monkeypatch):
+    found, predict = set(), rewrite.predict
+
+    def noted(*arguments):
+        words, references = predict(*arguments)
+        found.update(references.kind.tolist())
+        return words, references
+
+    monkeypatch.setattr(rewrite, "predict", noted)
+    monkeypatch.setenv(VARIABLE, "")
+    base, result = BY_NAME["program"].images()
+    Bench(tmp_path, base, result, BY_NAME["program"].delta).apply()
+    assert found == set(range(kinds.SIZE + 1))
