@@ -160,4 +160,11 @@ key = "board.key"
 
 [board]
 root = "slots"
+
+# What says "not now" to a reboot or a switch of the config: a file that is there, a command of the board's type that
+# does not end with status 0.
+# [inhibit]
+# files = ["/run/app/busy"]
+# commands = []
+# fetch = false             # true: to a fetch as well
 """
