@@ -145,7 +145,7 @@ class Downloader:
             await asyncio.sleep(TICK)
             pace.follow(self._gate.manners)
             self._do(fetch.tick(self._clock.monotonic(), self._link.carried.inward, answered=self._link.answered))
-            if pace.stopped and fetch.resting:
+            if pace.stopped and (fetch.resting or fetch.starved):
                 await self._let_through(fetch)
                 pace.stopped = False
 

@@ -449,6 +449,24 @@ def test_what_comes_from_the_url_is_counted_with_its_headers_also_at_a_slower_pa
     play(scenario)
 
 
+def test_a_budget_that_ends_while_the_url_gives_is_waited_for_as_well(tmp_path: Path, server: Server) -> None:
+    async def scenario() -> None:
+        bench = Bench(tmp_path, {}, http=server.server_port)
+        bench.gate.follow(Manners(budget=200_000, rate=4 * PIECE))
+        await bench.begin()
+        await bench.until(lambda: server.asked)
+        bench.played.carried = Carried(total=200_000)
+        await bench.until(lambda: bench.told(events.PutOff))
+        done = bench.downloader.done
+        assert done < len(DATA)
+        bench.gate.follow(Manners(budget=2_000_000))
+        await bench.until(lambda: bench.told(events.Fetched))
+        assert bench.path.read_bytes() == DATA
+        assert bench.told(events.LetThrough)
+
+    play(scenario)
+
+
 def test_only_what_the_broker_does_not_give_comes_from_the_url(tmp_path: Path, server: Server) -> None:
     async def scenario() -> None:
         hole = {topics.block(ROOT, INDEX.blob, n, 0) for n in (1, 3)}
