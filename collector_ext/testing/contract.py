@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from collector_ext.component import (
@@ -63,8 +64,12 @@ def check_registered(factory: Factory, registry: Registry) -> None:
     assert registry.factory(factory.kind, factory.type) is factory, f"the entry point of {factory.type} is missing"
 
 
-async def check_life(factory: Factory, config: Any) -> None:
-    """Start and shutdown in every order that a service may call them. `config` is one that can start here."""
+async def check_life(
+    factory: Factory, config: Any, prepare: Callable[[Component], None] = lambda _component: None
+) -> None:
+    """Start and shutdown in every order that a service may call them. `config` is one that can start here; `prepare`
+    does to a component what must happen before its start, as to a Rider.
+    """
     check = getattr(config, "validate", None)
     if callable(check):
         check()
@@ -76,6 +81,7 @@ async def check_life(factory: Factory, config: Any) -> None:
     for _ in range(2):  # what the first one leaves behind (a port, a file, a task) must not hinder the second
         before = asyncio.all_tasks()
         component, host = make(factory, config, settings(factory.type)), Host()
+        prepare(component)
         await _limited(component.start(host), "start")
         assert host.status in (Status.STARTING, Status.OK, Status.RECOVERABLE_ERROR), (
             f"after start it is {host.status!r}"

@@ -1,0 +1,1 @@
+"""`debug`: says in the log what arrives."""

@@ -1,0 +1,1 @@
+"""`resource`: sets, replaces and removes attributes of resources."""
