@@ -67,7 +67,8 @@ def _check(args: argparse.Namespace) -> int:
         problems = check(fleet, images, cache=HashCache(_cache())) if images else []
     except FleetInvalidError as error:
         problems = list(error.problems)
-    notes = [*(_notes(fleet, images) if fleet and images else ()), *(_waiting(fleet) if fleet else ())]
+    notes = _notes(fleet, images) if fleet and images else []
+    notes += [*_waiting(fleet), *_mute(fleet)] if fleet else []
     if args.sarif:
         print(json.dumps(log(problems, edgesync.__version__), indent=2))
     elif args.json:
@@ -112,6 +113,24 @@ def _waiting(fleet: Fleet) -> Iterator[str]:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         brings = f"its release {release} brings version {version}"
         yield f"config of board {names[0]}{more}: requires {requires_text}, and waits, because {brings}"
+
+
+def _mute(fleet: Fleet) -> Iterator[str]:
+    """Boards whose budget does not last for staying connected: not wrong, but they leave before the month turns."""
+    from edgesync.control.desired import compile_fleet
+    from edgesync.control.policies import SIGNS_OF_LIFE
+    from edgesync.wire.ids import board_of
+
+    boards: dict[int, list[str]] = {}
+    for wanted in compile_fleet(fleet).values():
+        if 0 < wanted.manners.budget < SIGNS_OF_LIFE and not wanted.manners.check_in:
+            boards.setdefault(wanted.manners.budget, []).append(board_of(wanted.device))
+    for budget, names in sorted(boards.items()):
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield (
+            f"byte_budget of board {names[0]}{more}: {budget:,} bytes a month, and staying connected takes about "
+            f"{SIGNS_OF_LIFE:,}; with manners.check_in it lasts"
+        )
 
 
 def _cache() -> Path | None:

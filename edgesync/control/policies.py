@@ -14,6 +14,8 @@ from edgesync.wire.messages import Manners
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WINDOWS_LIMIT = 100
 RATES = {"bit/s": 1, "kbit/s": 1000, "Mbit/s": 10**6}
+SIGNS_OF_LIFE = 9_100_000
+"""Bytes that a board which stays connected spends in a month of doing nothing: 204 a minute, by `make bench`."""
 NONE = "none"
 """In place of a measure: no limit, or not at all, where a wider level has one."""
 

@@ -249,3 +249,15 @@ def test_config_that_waits_for_firmware_that_nobody_sends_is_noted_and_no_proble
         "note: config of board b01: requires firmware > 1, and waits, because its release v1 brings version 1\n"
         in capsys.readouterr().out
     )
+
+
+def test_a_budget_that_does_not_last_for_staying_connected_is_noted_and_no_problem(
+    lab: Path, capsys: pytest.CaptureFixture[str]
+):
+    place = lab / "fleet/fleet.yaml"
+    spoil(place, "byte_budget: 100 MB", "byte_budget: 1 MB")
+    assert run(str(lab / "fleet")) == 0
+    assert "note: byte_budget of board b01 and 2 more: 1,000,000 bytes a month" in capsys.readouterr().out
+    spoil(place, "byte_budget: 1 MB", "byte_budget: 1 MB\nmanners: {check_in: 6 h}")
+    assert run(str(lab / "fleet")) == 0
+    assert "note:" not in capsys.readouterr().out
