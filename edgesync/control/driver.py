@@ -149,7 +149,13 @@ class Driver:
                 events = [await self._queue.get()]
                 while not self._queue.empty() and len(events) < BATCH_LIMIT:
                     events.append(self._queue.get_nowait())
-                before, effects = self._decide(events)
+                before = self.state
+                # A commit moves every board: seconds of work for thousands of them, in which others still ask.
+                self.state, effects, entries = await asyncio.to_thread(self._decide, before, events)
+                self._entries += entries
+                for event in events:
+                    if isinstance(event, BlobReady | BlobFailed):
+                        self._tasks.pop(event.key, None)
                 await self._save(before)
                 if self.state.spec and self.state.spec is not before.spec:
                     publisher.members(frozenset(self.state.spec.wanted))
@@ -170,27 +176,28 @@ class Driver:
             if isinstance(made, Built) and made.blob == blob:
                 self._queue.put_nowait(BlobGone(key))
 
-    def _decide(self, events: Iterable[Event]) -> tuple[State, list[Effect]]:
-        before = self.state
+    def _decide(self, state: State, events: Iterable[Event]) -> tuple[State, list[Effect], list[Entry]]:
         effects: list[Effect] = []
+        entries: list[Entry] = []
         for event in events:
-            if isinstance(event, BlobReady | BlobFailed):
-                self._tasks.pop(event.key, None)
-            now = self._clock.wall()
-            was = self.state
-            self.state, more = rollout.step(was, event, now)
+            now, before = self._clock.wall(), state
+            state, more = rollout.step(before, event, now)
             effects += more
             device = event.reported.device if isinstance(event, BoardReported) else None
-            self._entries += journal.entries(was, self.state, now, device)
-        return before, effects
+            entries += journal.entries(before, state, now, device)
+        return state, effects, entries
 
     async def _save(self, before: State) -> None:
         bundles = self._new_bundles() if self.state.spec is not before.spec else {}
         batch = Batch(before, self.state, self._heard, self._presence, self._entries, bundles)
         self._heard, self._presence, self._entries = {}, {}, []
-        for entry in batch.entries:
-            log.info("%s %s %s", entry.device or "fleet", entry.event, entry.detail)
-        await self.persist(lambda: self._store.save(batch))
+
+        def save() -> None:
+            self._store.save(batch)
+            for entry in batch.entries:
+                log.info("%s %s %s", entry.device or "fleet", entry.event, entry.detail)
+
+        await self.persist(save)
         self._bundles |= bundles.keys()
 
     def _new_bundles(self) -> dict[Digest, bytes]:

@@ -137,6 +137,7 @@ class Service:
         early, self._early = self._early, {}
         for topic, payload in early.items():
             await self._message(Message(topic, payload))
+            await asyncio.sleep(0)  # as below
 
     def _problem(self, revision: str, problem: str) -> None:
         self._driver.note(entry=self._driver.entry("problem", f"{revision[:12]} {problem}".strip()))
