@@ -115,7 +115,7 @@ def _head(status: dict[str, Any]) -> list[tuple[str, str]]:
         (f"{status['sync']}, {status['health']}", _HEALTH[status["health"]]),
     ]
     lines += [
-        (f"group {g['name']}: {g['sync']}, {g['health']}, {g['boards']} boards", _HEALTH[g["health"]])
+        (f"group {g['name']} ({g['boards']}): {g['sync']}, {g['health']}", _HEALTH[g["health"]])
         for g in status["groups"]
     ]
     if waves:

@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import islice
 from typing import Protocol
 
 from securesystemslib.signer import CryptoSigner
@@ -28,7 +27,10 @@ from edgesync.wire.messages import Source
 log = logging.getLogger("edgesync.rollout")
 
 CHUNK = 100
-"""Desired states signed and saved together: about a tenth of a second."""
+"""Desired states signed and saved together: about a tenth of a second, for which everything else that wants to be saved
+waits."""
+CHUNK_BYTES = 1 << 20
+"""Of the bundles in a chunk, if it is more than one: deltas of large ones take as long."""
 
 
 class Desk(Protocol):
@@ -79,12 +81,22 @@ class Signing:
             await self._kick.wait()
             self._kick.clear()
             while self._waiting:
-                chunk = dict(islice(self._waiting.items(), CHUNK))
-                for device in chunk:
-                    del self._waiting[device]
                 self._working = True
-                await self._publish(chunk, publisher)
+                await self._publish(self._take(), publisher)
                 self._working = False
+
+    def _take(self) -> dict[DeviceId, Offered]:
+        """The next chunk."""
+        chunk: dict[DeviceId, Offered] = {}
+        size = 0
+        for device, offered in self._waiting.items():
+            size += offered.desired.config.length if offered.desired.config and offered.new_config else 0
+            if chunk and (size > CHUNK_BYTES or len(chunk) >= CHUNK):
+                break
+            chunk[device] = offered
+        for device in chunk:
+            del self._waiting[device]
+        return chunk
 
     async def _publish(self, chunk: Mapping[DeviceId, Offered], publisher: Publisher) -> None:
         signed: dict[DeviceId, Signed] = {}

@@ -118,7 +118,7 @@ def test_the_head_tells_revision_rollout_waves_and_every_trouble() -> None:
         "fleet demo  revision cccccccccccc  Ship v2",
         "rollout abc  running  1 acting, 1 failed",
         "OutOfSync, Degraded",
-        "group north: OutOfSync, Degraded, 2 boards",
+        "group north (2): OutOfSync, Degraded",
         "waves canary > rest (closed)",
         "broker: 127.0.0.1:1883: refused",
         "FleetInvalid: fleet.yaml:3: found x",
