@@ -170,7 +170,7 @@ class Configurator:
             await record.persist(self._journal.save)
         self._tracer.config(before, state)
         if state.phase is not before.phase:
-            log.info("config phase %s > %s", before.phase.value, state.phase.value)
+            log.info("config is %s, was %s", state.phase.value, before.phase.value)
         if self.state.phase in (ConfigPhase.IDLE, ConfigPhase.FAILED):
             self._gate.settled("config")
         for effect in asked:

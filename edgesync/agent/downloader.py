@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from edgesync.agent import actions, events, ranges
+from edgesync.agent import actions, events
 from edgesync.agent.fetch import Fetch
 from edgesync.agent.gate import Deed, Gate, What
 from edgesync.agent.ledger import Ledger
@@ -157,6 +157,8 @@ class Downloader:
 
     async def _run_http(self, fetch: Fetch, source: Source) -> None:
         """What the broker did not give, from the HTTP source, until the fetch is complete or stopped."""
+        from edgesync.agent import ranges  # noqa: PLC0415 - weighs 1 MiB with http and email, and few boards need it
+
         log.info("fetch blob=%s from %s", source.blob, source.url)
         wait, count = HTTP_FIRST, self._ledger.add_elsewhere
         while not fetch.complete:

@@ -19,10 +19,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-
-from edgesync.host import tcp
+from edgesync.host import lean, tcp
 from edgesync.wire.errors import (
     EdgesyncError,
     LinkError,
@@ -30,6 +27,10 @@ from edgesync.wire.errors import (
     MessageTooLargeError,
     NotReachableError,
 )
+
+lean.postpone("urllib.request")  # 1 MiB with http and email: paho asks it for proxies, and only where PySocks is there
+from paho.mqtt import client as paho  # noqa: E402
+from paho.mqtt.enums import CallbackAPIVersion  # noqa: E402
 
 INFLIGHT = 32
 """Publishes that wait for their acknowledgement at once."""

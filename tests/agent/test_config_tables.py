@@ -414,3 +414,71 @@ def test_what_says_not_now_is_told_and_waited_for_without_a_timer() -> None:
     assert not board.timer
     board.settle()
     assert on(board, NEW)
+
+
+def test_a_bundle_that_is_kept_and_rotten_is_fetched_again_by_the_source_that_came_with_it() -> None:
+    board = settled()
+    board.queue.append(Wanted(board.want(NEW)))
+    board.settle()
+    board.queue.append(Wanted(board.want(OLD)))  # kept, as the tree before
+    until(board, ConfigPhase.APPLYING)
+    assert board.fetching is None
+    board.bundles.discard(OLD)
+    board.settle()
+    assert on(board, OLD)
+
+
+def test_the_tree_before_stays_for_its_readers_and_the_one_before_that_does_not() -> None:
+    board = settled()
+    third = bundle("good", 9)
+    for config in (NEW, third):
+        board.slots = [board.slots[0] + 1] * 2  # other firmware each time, so that no pair keeps them
+        board.boot(0)
+        board.queue.append(Wanted(board.want(config)))
+        board.settle()
+        assert on(board, config)
+    assert board.state.previous == NEW
+    board.slots = [9, 9]
+    board.boot(0)
+    board.queue.append(Wanted(board.want(bundle("good", 10))))
+    board.settle()
+    board.slots = [10, 10]
+    board.boot(0)
+    board.queue.append(Wanted(board.want(bundle("good", 11))))
+    board.settle()
+    assert board.state.previous == bundle("good", 10)
+    assert not {OLD, NEW} & (board.trees | board.bundles)
+
+
+def test_a_config_that_is_written_anew_and_fails_is_not_left_for_nothing() -> None:
+    board = settled()
+    board.bundles.discard(OLD)
+    board.look()
+    until(board, ConfigPhase.PROBING)
+    board.attempt_switches()
+    board.attempt_ends(passes=False)
+    board.settle()
+    assert (board.link, phases(board)[-1]) == (OLD, "failed ProbeFailed")
+    assert board.state.quarantine == ()
+    assert board.state.back is None
+
+
+def test_a_config_whose_firmware_is_not_there_is_no_pair_with_the_one_that_is() -> None:
+    board = upgraded()
+    board.slots[0] = 7  # never proved with any config, so the one in force stays
+    board.boot(0)
+    board.settle()
+    assert board.link == NEW
+    assert all(pair.images != board.state.images for pair in board.state.pairs)
+
+
+def test_each_trial_has_boots_of_its_own() -> None:
+    board = settled()
+    for config in (NEW, bundle("good", 9)):
+        board.queue.append(Wanted(board.want(config)))
+        until(board, ConfigPhase.PROBING)
+        for _ in range(BOOTS_LIMIT):
+            board.boot()
+            board.go_on()
+        board.settle()
+        assert on(board, config)

@@ -94,6 +94,14 @@ class Fleet:
         self._commit("v2", "Roll out v2")
         self._say("pushed demo-v2")
 
+    def configure(self, files: Mapping[str, str], message: str) -> None:
+        """Push these files (by their path) as config of the whole fleet."""
+        for path, text in files.items():
+            place = self.lab.repository / "config" / "fleet" / "files" / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text)
+        self._commit("v1", message)
+
     def reported(self, board: str) -> Mapping[str, Any] | None:
         """The newest report that the server has accepted of a board."""
         answer: Mapping[str, Any] | None = self._client.get(f"/v1/boards/{FLEET}.{board}")["reported"]
@@ -140,10 +148,14 @@ class Fleet:
 
     def moment(self, board: str, text: str) -> float:
         """Unix seconds of the first line with this text. Raises BenchError where there is none."""
-        found = re.search(rf"^(\S+ \S+),(\d+) .*{re.escape(text)}", self.log(board), re.MULTILINE)
+        return self.moments(board, text)[0]
+
+    def moments(self, board: str, text: str) -> list[float]:
+        """Unix seconds of every line with this text. Raises BenchError where there is none."""
+        found = re.findall(rf"^(\S+ \S+),(\d+) .*{re.escape(text)}", self.log(board), re.MULTILINE)
         if not found:
             raise BenchError(f"{self.lab.log(board)}: has no line with {text!r}")
-        return datetime.fromisoformat(found[1]).timestamp() + int(found[2]) / 1000
+        return [datetime.fromisoformat(day).timestamp() + int(millis) / 1000 for day, millis in found]
 
     def agent(self, board: str) -> int:
         """The process id of the agent that runs now; 0 for none."""

@@ -57,6 +57,7 @@ def _resident(workshop: Workshop) -> Iterator[Figure]:
     compileall.compile_dir(edgesync.__path__[0], quiet=1)
     with Fleet(workshop, "resident", {board: profiles.load(LINK)}) as fleet:
         pid, fetching, peak = fleet.agent(board), [0], 0
+        _configure(fleet, board)
         fleet.push()
         end = time.monotonic() + UPDATE_LIMIT
         while "applying > activating" not in (log := fleet.log(board)) and time.monotonic() < end:
@@ -66,9 +67,20 @@ def _resident(workshop: Workshop) -> Iterator[Figure]:
             time.sleep(SAMPLE_EVERY)
         if len(fetching) < 10:
             raise BenchError(f"the fetch was seen {len(fetching) - 1} times only; see {fleet.lab.log(board)}")
-        conditions = f"mTLS, {LINK}, blob of {fleet.blob_length(board)} bytes"
+        conditions = f"mTLS, {LINK}, config of 50 files in use, blob of {fleet.blob_length(board)} bytes"
         yield Figure("agent while it fetches", max(fetching), "bytes", f"VmRSS, {conditions}", RESIDENT_LIMIT)
         yield Figure("agent at its peak", peak, "bytes", f"VmHWM, {conditions}", RESIDENT_LIMIT)
+
+
+def _configure(fleet: Fleet, board: str) -> None:
+    """Let the board take a whole bundle, and then a delta."""
+    for count in (1, 2):
+        fleet.configure({f"app/{n}.conf": f"speed = {n * count}\n" * 50 for n in range(50)}, "Configure")
+        end = time.monotonic() + UPDATE_LIMIT
+        while fleet.log(board).count("config is idle, was probing") < count:
+            if time.monotonic() > end:
+                raise BenchError(f"the config did not come; see {fleet.lab.log(board)}")
+            time.sleep(SAMPLE_EVERY)
 
 
 def _status(pid: int, key: str) -> int:
