@@ -17,7 +17,8 @@ from rig import Rig, behind, changed, firmware, link
 from edgesync.agent.gate import Deed
 from edgesync.cli.passenger import MemoryObstacle, Passenger
 from edgesync.host import cgroup
-from edgesync.wire.errors import MemoryShortError
+from edgesync.host.telemetry import TelemetryPort
+from edgesync.wire.errors import LinkError, MemoryShortError
 from edgesync.wire.messages import Phase
 
 LIMIT = 64 << 20
@@ -160,10 +161,17 @@ def test_it_is_seen_to_be_gone_only_where_it_was_in_the_way() -> None:
     assert not obstacle.gone()
 
 
+class NoWay:
+    """A way out that nobody takes."""
+
+    async def send(self, payload: bytes) -> None:
+        raise LinkError("not connected")
+
+
 def test_a_passenger_without_a_service_is_in_nobodys_way() -> None:
     async def life() -> None:
         passenger = Passenger()
-        passenger.board()
+        passenger.board("acme.b1", TelemetryPort(), NoWay())
         assert passenger.obstacles == []
         await passenger.leave()
 
