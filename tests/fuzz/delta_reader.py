@@ -1,8 +1,9 @@
 """`make fuzz`: libFuzzer against the reader of deltas, through atheris.
 
-One invariant: whatever stands behind the header, the target is the declared image or there is a named error; the base
-stays as it was, and nothing is written behind the target's end. Half of the inputs are damaged behind the compression:
-a stream is unpacked, changed, and packed again, with the right lengths around it.
+One invariant: whatever stands behind the header, the target is the declared image or there is a named error, the same
+with numpy and without; the base stays as it was, nothing is read outside of it, and nothing is written behind the
+target's end. Half of the inputs are damaged behind the compression: a stream is unpacked, changed, and packed again,
+with the right lengths around it.
 
     python -m tests.fuzz.delta_reader [libFuzzer's options] CORPUS
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import os
 import random
-import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,19 +26,28 @@ class Reader:
     def __init__(self) -> None:
         from edgesync.delta.format import header_of
         from edgesync.wire.ids import digest_of
+        from tests.delta import golden
 
-        self.base = _image(0)
-        self.result = _image(1)
+        self.base, self.result = golden.program({}, 0, 150), golden.program({30: 3, 70: 9}, 256, 150)
         digests = digest_of(self.base), digest_of(self.result)
         self.header = header_of(len(self.base), digests[0], len(self.result), digests[1]).encode()
         self._base_fd = _memory(self.base)
 
     def one(self, body: bytes) -> str:
         """The name of the error, "" for the right image. Raises whatever breaks the invariant."""
+        with_numpy, without = (self._apply(body, plain) for plain in ("", "1"))
+        assert with_numpy == without, f"{with_numpy} with numpy, {without} without"
+        assert with_numpy[0] != "BaseModified", f"it reads outside the base: {with_numpy[1]}"
+        return with_numpy[0]
+
+    def _apply(self, body: bytes, plain: str) -> tuple[str, str]:
+        """The name and text of the error, or two times ""."""
         from edgesync.delta.apply import apply_delta
+        from edgesync.delta.switch import VARIABLE
         from edgesync.wire.errors import EdgesyncError
         from edgesync.wire.ids import digest_of
 
+        os.environ[VARIABLE] = plain
         blob_fd, target_fd = _memory(self.header + body), _memory(b"")
         try:
             apply_delta(
@@ -51,20 +60,22 @@ class Reader:
                 progress=lambda _done, _total: None,
             )
         except EdgesyncError as error:
-            return error.name
+            return error.name, str(error)
         else:
             assert os.pread(target_fd, len(self.result) + 1, 0) == self.result
-            return ""
+            return "", ""
         finally:
+            del os.environ[VARIABLE]
             assert os.fstat(target_fd).st_size <= len(self.result)
             assert os.pread(self._base_fd, len(self.base) + 1, 0) == self.base
             os.close(blob_fd)
             os.close(target_fd)
 
     def seeds(self, directory: Path) -> Iterator[bytes]:
-        """Bodies of real deltas: from the base, and from images made by hand."""
+        """Bodies of real deltas: from the base, from images made by hand, and the golden ones, of other images."""
         from edgesync.delta.format import parse_header
         from edgesync.delta.make import make_delta
+        from tests.delta import golden
 
         for number, base in enumerate((self.base, b"", bytes(len(self.base)))):
             paths = [directory / f"{number}.{name}" for name in ("old", "new", "delta")]
@@ -73,38 +84,8 @@ class Reader:
             make_delta(*(str(path) for path in paths))
             delta = paths[2].read_bytes()
             yield delta[parse_header(delta)[1] :]
-
-
-def _image(version: int) -> bytes:
-    """A small AArch64 program, laid out as an ELF file: calls, addresses in pairs of instructions, pointers. The second
-    version has some instructions more, so everything behind them moves.
-    """
-    words = [0xD503201F] * (16 * version)
-    for number in range(2000):
-        here = len(words)
-        words += [
-            0x94000000 | ((number * 37 % 2000) * 4 - here) & 0x3FFFFFF,
-            0x90000003 | (number & 3) << 29,
-            0x91000063 | (number * 8 & 0xFFF) << 10,
-            0xD2800000 | number << 5,
-        ]
-    code = struct.pack(f"<{len(words)}I", *words)
-    pointers = struct.pack("<2000Q", *(0x1000 + 64 * version + 16 * number for number in range(2000)))
-    data_at = 0x1000 + len(code)
-    names, names_at = b"\0.shstrtab\0.text\0.data\0", data_at + len(pointers)
-    table_at = (names_at + len(names) + 7) & ~7
-    file = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 3, 183, 1, 0, 64, table_at, 0, 64, 56, 2, 64, 4, 3)
-    for flags, at, address, size in ((5, 0, 0, data_at), (6, data_at, data_at + 0x1000, len(pointers))):
-        file += struct.pack("<IIQQQQQQ", 1, flags, at, address, address, size, size, 0x1000)
-    file = file.ljust(0x1000, b"\0") + code + pointers + names
-    file = file.ljust(table_at, b"\0") + bytes(64)
-    for section in (
-        (11, 1, 6, 0x1000, 0x1000, len(code)),
-        (17, 1, 3, data_at + 0x1000, data_at, len(pointers)),
-        (1, 3, 0, 0, names_at, len(names)),
-    ):
-        file += struct.pack("<IIQQQQIIQQ", *section, 0, 0, 8, 0)
-    return file
+        for known in golden.ALL:
+            yield known.delta[parse_header(known.delta)[1] :]
 
 
 def change_stream(blob: bytes, chance: random.Random, change: Callable[[bytes], bytes]) -> bytes:
