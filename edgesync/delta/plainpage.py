@@ -113,7 +113,6 @@ class Predictor:
 
     def _note(self, page: _Page, at: int, kind: int, target: int) -> bool:
         """Take down a word that points at something in its own file."""
-        target = signed(target)
         good = target >> FILE_SHIFT == page.place[at] >> FILE_SHIFT and self._tables.base.offset_of(target) >= 0
         if good:
             page.kind[at], page.target[at] = kind, target

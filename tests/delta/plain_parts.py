@@ -92,8 +92,10 @@ def _tables(chance: random.Random) -> Tables:
 def _space(chance: random.Random) -> Space:
     cut, gap = SIZE // 2 + chance.choice([0, 0, 3, 100]), chance.choice([0, 0, 4, 8000, 8003])
     rows = [(0, cut, START), (cut, SIZE, START + cut + gap), (1 << 20, 999, FAR + chance.choice([0, 80]))]
-    if chance.random() < 0.2:
+    if chance.random() < 0.3:
         rows[1] = (cut, SIZE, 2 * FILE + 4096)
+    if chance.random() < 0.2:
+        rows[0] = (0, cut, FILE + 16)
     if chance.random() < 0.1:
         rows[0] = (0, cut, 2 * FILE + 4096)
     return Space(*_ints(rows if chance.random() < 0.9 else rows[chance.randrange(3) :], 3))
@@ -114,12 +116,15 @@ def _words(chance: random.Random, bias: int) -> list[int]:
         users = [pattern for pattern in a64.PATTERNS if pattern[0] >= a64.PAGE]
         return [_instruction(chance, pattern) for pattern in users]
     if what < 0.6:
-        value = chance.choice([START, FAR]) + chance.randrange(900) - FILE + chance.choice([0, bias])
+        value = chance.choice([START, FAR, FILE + chance.randrange(4096)]) + chance.randrange(900) - FILE
+        value += chance.choice([0, bias])
         return [value & 0xFFFFFFFF, value >> 32 & 0xFFFFFFFF]
     if what < 0.7:
         return [chance.randrange(95_000, 104_000), chance.randrange(1, 400)]
     if what < 0.8:
-        return [chance.randrange(900), 0, 4096 + chance.randrange(900), 0, chance.randrange(100), 0]
+        return [chance.randrange(900), 0, 4096 + chance.randrange(900), 0, chance.randrange(100), 0][
+            chance.randrange(3) :
+        ]
     return [chance.choice([0, chance.randrange(-6000, 6000) & 0xFFFFFFFF, chance.getrandbits(32)])]
 
 

@@ -24,7 +24,7 @@ def predicted(seed):
     return words.tolist(), keys.tolist(), set(found.kind.tolist())
 
 
-@settings(max_examples=300)
+@settings(max_examples=800)
 @given(st.integers(0, 1 << 32))
 def test_both_predict_the_same_words_and_order_them_alike(seed):
     case = page(seed)

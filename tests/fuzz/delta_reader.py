@@ -41,7 +41,7 @@ class Reader:
         return with_numpy[0]
 
     def _apply(self, body: bytes, plain: str) -> tuple[str, str]:
-        """The name and text of the error, or two times ""."""
+        """The name of the error and the field that it names, or two times ""."""
         from edgesync.delta.apply import apply_delta
         from edgesync.delta.switch import VARIABLE
         from edgesync.wire.errors import EdgesyncError
@@ -60,7 +60,7 @@ class Reader:
                 progress=lambda _done, _total: None,
             )
         except EdgesyncError as error:
-            return error.name, str(error)
+            return error.name, str(error).partition(":")[0]
         else:
             assert os.pread(target_fd, len(self.result) + 1, 0) == self.result
             return "", ""
@@ -120,8 +120,8 @@ def change_stream(blob: bytes, chance: random.Random, change: Callable[[bytes], 
             parts.append((head.part, blob[at : at + head.part.body_length]))
             heads.append(head)
             at, number = at + head.part.body_length, head.number + 1
-        part, _ = chance.choice(parts)
-        chosen = chance.choice(list(part.packed))
+        choices = [(part, name) for part, _ in parts for name in part.packed]
+        part, chosen = chance.choice(choices or [(None, "")])
         packed = [changed(each, body, chosen if each is part else "") for each, body in parts]
     except EdgesyncError:
         return blob
