@@ -12,7 +12,7 @@ from pathlib import Path
 
 import edgesync
 from tests.bench_delta import casync
-from tests.bench_delta.measure import Took, run
+from tests.bench_delta.measure import ROOT, Took, run
 
 Make = Callable[[Path, Path, Path, Path], tuple[int, Took]]
 """Old, new, patch, directory to work in: bytes of the patch, and what it took."""
@@ -38,7 +38,7 @@ class Peer:
 def all_peers() -> list[Peer]:
     """Ours first; those that are missing too."""
     return [
-        _python(OURS, edgesync.__version__, "the delta engine"),
+        _python(OURS, edgesync.__version__, f"the delta engine{_commit()}"),
         _python("bsdiff4", _version("bsdiff4"), "bzip2 inside"),
         _python("hdiffpatch", _version("hdiffpatch"), "lzma2 level 9"),
         _python("detools", _version("detools"), "sequential, bsdiff, lzma"),
@@ -48,6 +48,16 @@ def all_peers() -> list[Peer]:
         _program("casync", ["--version"], "default chunks; the index and what the store lacks", *casync.CALLS),
         _program("xz", ["--version"], "-9e, the whole new image", _xz_make, _xz_apply, name=FULL),
     ]
+
+
+def _commit() -> str:
+    """The commit that is measured, "" outside of a repository."""
+    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        run = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return f" at commit {run.stdout.strip()}"
 
 
 def _version(package: str) -> str:
