@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parts import Story, configure, factories
 
-from collector_ext.component import ExporterFactory
+from collector_ext.component import ExporterFactory, Factory
+from collector_ext.config import parse
 from collector_ext.ids import ComponentId, Kind, PipelineId, Signal, parse_component, parse_pipeline
+from collector_ext.registry import EntryPoints
+from collector_ext.settings.nodes import Table, from_json
+from collector_ext.settings.worker import read
 from edgesync.wire.errors import ConfigError
 
 GOOD = """\
@@ -104,3 +108,55 @@ def test_what_is_no_id_is_refused(text: str) -> None:
 def test_a_pipeline_is_a_signal_and_perhaps_a_name() -> None:
     assert parse_pipeline("traces/edge") == PipelineId(Signal.TRACES, "edge")
     assert str(parse_pipeline("logs")) == "logs"
+
+
+# --- a file that Collector users have -----------------------------------------------------------------------------
+
+FAMILIAR = """\
+extensions:
+  health_check: {endpoint: localhost:13133}
+  memory_health:
+    check_interval: 30s
+    limit_percentage: 80
+    spike_limit_percentage: 15
+exporters: {otlphttp: {endpoint: "http://${env:OTLP_HOST:-127.0.0.1}:4318", compression: gzip}}
+receivers: {hostmetrics: {collection_interval: 60s, scrapers: {memory: null}}}
+processors: {memory_limiter: {check_interval: 1s, limit_mib: 48}, batch: null}
+service:
+  extensions: [health_check, memory_health]
+  pipelines: {metrics: {receivers: [hostmetrics], processors: [memory_limiter, batch], exporters: [otlphttp]}}
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OtlpHttp:
+    """As much of the exporter as the file uses."""
+
+    endpoint: str = ""
+    compression: str = "gzip"
+
+
+class Familiar:
+    """What is installed; for otlphttp, where that is not, a stand-in."""
+
+    def __init__(self) -> None:
+        self._installed = EntryPoints()
+        played = next(one for one in factories(Story()) if isinstance(one, ExporterFactory))
+        self._otlp = dataclasses.replace(played, type="otlphttp", create_default_config=OtlpHttp)
+
+    def types(self, kind: Kind) -> list[str]:
+        return self._installed.types(kind)
+
+    def factory(self, kind: Kind, name: str) -> Factory | None:
+        return self._installed.factory(kind, name) or (self._otlp if name == "otlphttp" else None)
+
+
+def test_a_file_that_collector_users_have_works_unchanged() -> None:
+    tree = from_json(read(["c.yaml"], [FAMILIAR.encode()], "/nowhere", {})["tree"])
+    assert isinstance(tree, Table)
+    config = parse(tree, Familiar())
+    memory = config.components[Kind.EXTENSION][ComponentId("memory_health")].config
+    assert (memory.check_interval, memory.soft, memory.limit_percentage) == (30.0, 65, 80)
+    assert config.components[Kind.EXPORTER][ComponentId("otlphttp")].config.endpoint == "http://127.0.0.1:4318"
+    assert config.components[Kind.PROCESSOR][ComponentId("memory_limiter")].config.limit_mib == 48
+    assert config.components[Kind.RECEIVER][ComponentId("hostmetrics")].config.scrapers.memory is not None

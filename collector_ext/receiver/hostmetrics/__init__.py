@@ -1,0 +1,1 @@
+"""`hostmetrics`: memory, processor, disks and network of this machine, read from /proc."""
