@@ -56,23 +56,23 @@ def apply_delta(
     ):
         if found != expected:
             raise DeltaCorruptError(f"delta, header, {field}: found {found}, expected {expected}; it is another delta")
-    for _ in _parts(blob_fd, header, start):
+    for _ in parts_of(blob_fd, header, start):
         pass  # the shape of the whole delta, before anything is done with a part of it
     meter = Meter(header.base_length + 2 * length, progress)
     check_base(base_fd, header.base_length, base_sha256, meter)
     target = Target(target_fd, length)
-    for part in _parts(blob_fd, header, start):
+    for part in parts_of(blob_fd, header, start):
         if isinstance(part.head, ChapterHeader):
-            chapter = _Chapter(base_fd, blob_fd, header, part, part.head)
+            chapter = ChapterSource(base_fd, blob_fd, header, part, part.head)
             continue
         offset, output = part.number * SEGMENT, header.output_length(part.number)
         window = range(offset, offset + output)
         if part.head is None or not part.head.check:
-            data = _output(blob_fd, chapter, part, window)
+            data = output_of(blob_fd, chapter, part, window)
             if not target.holds(offset, output, short_hash(data)):
                 target.put(offset, data)
         elif not target.holds(offset, output, part.head.check):
-            target.put(offset, _output(blob_fd, chapter, part, window))
+            target.put(offset, output_of(blob_fd, chapter, part, window))
         meter.add(output)
     target.finish(sha256, meter)
 
@@ -125,7 +125,7 @@ def copy_image(base_fd: int, target_fd: int, *, length: int, sha256: Digest, pro
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """A part of a delta: the number of its (first) segment, where its streams begin in the blob, and its header. A
     quiet segment has none.
     """
@@ -135,10 +135,10 @@ class _Place:
     head: ChapterHeader | SegmentHeader | None
 
 
-class _Chapter:
+class ChapterSource:
     """The copies and tables of a chapter and what it derives, each read when a segment needs it."""
 
-    def __init__(self, base_fd: int, blob_fd: int, header: Header, place: _Place, head: ChapterHeader) -> None:
+    def __init__(self, base_fd: int, blob_fd: int, header: Header, place: Place, head: ChapterHeader) -> None:
         self._base, self._blob, self._place, self._head = base_fd, blob_fd, place, head
         self._lengths = header.base_length, header.result_length
 
@@ -185,7 +185,7 @@ class _Chapter:
         return read_blob(self._blob, self._head.part.body_length, self._place.at)
 
 
-def _output(blob_fd: int, chapter: _Chapter, part: _Place, window: range) -> memoryview:
+def output_of(blob_fd: int, chapter: ChapterSource, part: Place, window: range) -> memoryview:
     """What a segment makes."""
     head = part.head
     if not isinstance(head, SegmentHeader):
@@ -196,25 +196,25 @@ def _output(blob_fd: int, chapter: _Chapter, part: _Place, window: range) -> mem
     return chapter.decode(head, body, window, chapter.read)
 
 
-def _parts(blob_fd: int, header: Header, at: int) -> Iterator[_Place]:
+def parts_of(blob_fd: int, header: Header, at: int) -> Iterator[Place]:
     """Chapters and segments in the order of the result. Raises DeltaCorruptError for a blob that does not end with its
     last segment.
     """
     size, number, chapters = size_of(blob_fd), 0, 0
     while number < header.segments:
         head, length = parse_chapter_header(chapters, _head(blob_fd, at, size), header.segments - number)
-        yield _Place(number, at + length, head)
+        yield Place(number, at + length, head)
         at = _behind(head.part, at + length, size)
         end, loud = number + head.counts.segments, head.counts.loud
         for left in range(loud, 0, -1):
             part, length = parse_segment_header(
                 number, _head(blob_fd, at, size), header, end - number - left, alone=loud == 1
             )
-            yield from (_Place(quiet, at, None) for quiet in range(number, part.number))
-            yield _Place(part.number, at + length, part)
+            yield from (Place(quiet, at, None) for quiet in range(number, part.number))
+            yield Place(part.number, at + length, part)
             at = _behind(part.part, at + length, size)
             number = part.number + 1
-        yield from (_Place(quiet, at, None) for quiet in range(number, end))
+        yield from (Place(quiet, at, None) for quiet in range(number, end))
         number, chapters = end, chapters + 1
     if at != size:
         raise DeltaCorruptError(f"delta: {size - at} bytes behind the last segment")

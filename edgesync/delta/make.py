@@ -1,7 +1,7 @@
 """Making a delta, on the server: `python -m edgesync.delta.make BASE RESULT OUT`, in a process of its own.
 
-An alignment of both images, then segment by segment what the decoder needs, then a real application of the delta: OUT
-appears only when that gave the result. Small images are aligned as a whole in memory (`plan`), long ones group by group
+An alignment of both images, then segment by segment what the decoder needs, then a decoding of all segments: OUT
+appears only when they gave the result. Small images are aligned as a whole in memory (`plan`), long ones group by group
 (`survey`); all cores work, and all processes together stay below 4 GiB.
 """
 
@@ -11,18 +11,17 @@ import contextlib
 import functools
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from edgesync.delta import encoder, plan, views
-from edgesync.delta.apply import apply_delta
 from edgesync.delta.command import run
 from edgesync.delta.crew import Crew, crew_for
 from edgesync.delta.disk import Meter, hash_of, size_of
 from edgesync.delta.format import LENGTH_LIMIT, header_of
 from edgesync.delta.layout import NO_LAYOUT
 from edgesync.delta.pair import WHOLE, Pair, opened, pair_of
+from edgesync.delta.proof import prove
 from edgesync.delta.survey import PhaseProgress, survey
 from edgesync.host.files import fsync_dir, storage_errors
 from edgesync.wire.errors import ConfigError
@@ -58,24 +57,22 @@ def make_delta(base_path: str, result_path: str, out_path: str, progress: PhaseP
             raise ConfigError(f"{path}: {length} bytes, expected at most {LENGTH_LIMIT} in an image")
     info = DeltaInfo(0, pair.base_length, _digest(pair.base), pair.result_length, _digest(pair.result))
     header = header_of(info.base_length, info.base_sha256, info.result_length, info.result_sha256)
-    with contextlib.closing(crew_for(pair.result_length)) as crew:
+    temporary = f"{out_path}.tmp"
+    with contextlib.closing(crew_for(pair.result_length)) as crew, storage_errors(out_path):
         same = info.base_sha256 == info.result_sha256
         body = encoder.unchanged(info.result_length) if same else _smallest(crew, pair, report)
-    temporary = f"{out_path}.tmp"
-    with storage_errors(out_path):
         try:
-            with open(temporary, "w+b") as out, open(base_path, "rb") as base_file:
+            with open(temporary, "wb") as out:
                 out.write(header.encode() + body)
                 out.flush()
                 os.fsync(out.fileno())
-                _verify(base_file.fileno(), out.fileno(), info, os.path.dirname(out_path) or ".", report)
-                length = os.fstat(out.fileno()).st_size
+            prove(crew, pair, temporary, header, functools.partial(report, "verify"))
             os.replace(temporary, out_path)
             fsync_dir(os.path.dirname(out_path) or ".")
         finally:
             if os.path.exists(temporary):
                 os.unlink(temporary)
-    return replace(info, length=length)
+    return replace(info, length=len(header.encode()) + len(body))
 
 
 def _smallest(crew: Crew, pair: Pair, report: PhaseProgress) -> bytes:
@@ -105,19 +102,6 @@ def _alignments(crew: Crew, pair: Pair, report: PhaseProgress) -> Iterator[plan.
         images = seen[0].read(base, pair.base), seen[1].read(result, pair.result)
     for found in plan.variants(*images):
         yield views.placed(found, *seen, (pair.base_length, pair.result_length))
-
-
-def _verify(base_fd: int, delta_fd: int, info: DeltaInfo, directory: str, report: PhaseProgress) -> None:
-    with tempfile.TemporaryFile(dir=directory) as built:
-        apply_delta(
-            base_fd,
-            delta_fd,
-            built.fileno(),
-            base_sha256=info.base_sha256,
-            length=info.result_length,
-            sha256=info.result_sha256,
-            progress=functools.partial(report, "verify"),
-        )
 
 
 if __name__ == "__main__":
