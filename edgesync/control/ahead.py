@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgesync.control import evidence
 from edgesync.control.means import Means
@@ -40,10 +40,13 @@ def census(state: State) -> tuple[Share, ...]:
         return ()
     needs = Counter(need for board in state.boards.values() for need in _needs(state, board))
     ranked = sorted(needs.items(), key=lambda item: (-item[1], item[0][0].sha256, item[0][1] or ""))
-    stock, shares = state.stock, []
-    for (image, base, means, failed), boards in ranked[:LIMIT]:
-        shares.append(Share(boards, weigh(image, base, stock, means, failed)))
-    return tuple(shares)
+    stock, shares = state.stock, dict[BlobKey, Share]()
+    for (image, base, means, failed), boards in ranked[: 2 * LIMIT]:
+        choice = weigh(image, base, stock, means, failed)
+        key = next((way.key for way in choice.ways if not way.against), choice.ways[0].key)
+        same = shares.setdefault(key, Share(0, choice))  # for boards that differ in what they can carry
+        shares[key] = replace(same, boards=same.boards + boards)
+    return tuple(sorted(shares.values(), key=lambda share: -share.boards)[:LIMIT])
 
 
 def next_blob(state: State) -> BlobKey | None:

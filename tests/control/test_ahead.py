@@ -95,6 +95,13 @@ def test_nothing_is_prepared_for_quarantined_images_unsettled_boards_and_boards_
     assert next_blob(activating) is None
 
 
+def test_boards_that_differ_in_what_they_can_carry_share_a_blob() -> None:
+    state = fleet_on([BASES[0], BASES[0]])
+    report = Reported(DeviceId("demo.b1"), 2, "boot", "a", True, {"root": BASES[0]}, Phase.IDLE, plain=True)
+    state, _ = do(state, BoardReported(report))
+    assert [share.boards for share in census(state)] == [2]
+
+
 @given(st.lists(st.sampled_from([*BASES, None, NEW]), max_size=40))
 def test_the_census_counts_each_waiting_board_once_and_keeps_to_its_limit(bases: list[Digest | None]) -> None:
     state, effects = do(fleet_on(bases), Pause())
