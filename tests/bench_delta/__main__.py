@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=Path("build/bench-delta"), metavar="DIR", help="default: %(default)s"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="keep what the last run found of peers, for the same images and versions"
+        "--resume", action="store_true", help="keep what the last run found for the same images and versions"
     )
     parser.add_argument("--docs", action="store_true", help="put tables and chart into docs/ and README.md too")
     args = parser.parse_args(arguments)

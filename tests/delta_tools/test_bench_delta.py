@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,8 +113,12 @@ def test_pairs_are_pinned_whole():
             assert len(side["sha256"]) == len(side["member_sha256"]) == 64
 
 
-def test_a_run_that_is_resumed_keeps_peers_on_the_same_images_and_versions_and_never_ours(tmp_path: Path):
+def test_a_run_that_is_resumed_keeps_what_was_measured_on_the_same_images_with_the_same_versions(tmp_path: Path):
     run = run_of(tmp_path, edgesync=100, bsdiff4=120, detools=None)
+    commit, changed = (replace(run.peers[0], how=f"commit abc{more}") for more in ("", "-dirty"))
+    run = replace(run, peers=[commit, *run.peers[1:]])
+    assert [result.peer for result in report.kept(run, json.dumps(run.to_dict()))] == [OURS, "bsdiff4"]
+    run = replace(run, peers=[changed, *run.peers[1:]])
     text = json.dumps(run.to_dict())
     assert [(result.peer, result.make) for result in report.kept(run, text)] == [("bsdiff4", TOOK)]
     assert report.kept(run, text.replace(f'"{run.peers[1].how}"', '"another version"')) == []
