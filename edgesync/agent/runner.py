@@ -21,6 +21,7 @@ from edgesync.agent.events import Event
 from edgesync.agent.gate import Deed, Gate, Obstacle
 from edgesync.agent.journal import Journal
 from edgesync.agent.ledger import Ledger
+from edgesync.agent.offers import Offers
 from edgesync.agent.presence import Presence
 from edgesync.agent.readings import readings
 from edgesync.agent.reporter import Reporter
@@ -33,16 +34,14 @@ from edgesync.delta.switch import is_plain
 from edgesync.host.clock import SystemClock, TrustedTime
 from edgesync.host.mqtt import Down, LinkOptions, Message, MqttLink, Up, Will
 from edgesync.host.telemetry import TelemetryPort
-from edgesync.trust import request as trust
 from edgesync.wire import codec, topics
 from edgesync.wire.errors import (
     ClockJumpedError,
     EdgesyncError,
     MessageTooLargeError,
     ProbeFailedError,
-    StaleMessageError,
 )
-from edgesync.wire.ids import Digest, digest_of, fleet_of
+from edgesync.wire.ids import fleet_of
 from edgesync.wire.messages import ErrorReport, Phase, Reported
 
 EVENTS = 256
@@ -52,8 +51,6 @@ GOODBYE = 30.0
 CLOCK_JUMP = 60
 """Seconds backwards that are told; less is NTP at work."""
 CLOCK_EVERY = 10.0
-FORGED_WAIT, FORGED_LIMIT = 1.0, 300.0
-"""Seconds between the checks of messages while they are refused: a flood costs one worker in five minutes."""
 
 log = logging.getLogger("edgesync.agent")
 
@@ -131,18 +128,21 @@ class AgentService:
             reporter=self._reporter,
             tracer=self._tracer,
         )
-        self._offered: bytes | None = None  # the newest desired that is not checked yet
-        self._offer = asyncio.Event()
-        self._checking = False
+        self._offers = Offers(
+            config,
+            self._time,
+            in_force=lambda: self._journal.state.desired,
+            accept=lambda desired: self._emit(events.Wanted(desired)),
+            refuse=self._refuse,
+        )
         self._linked = asyncio.Event()
-        self._accepted = Digest("")  # of the message that was checked last
         self._plain = is_plain()
 
     async def run(self) -> None:
         """Boot, then serve. Raises StorageError if the slot or the journal cannot be read or written."""
         await self._boot()
         self._presence.start()
-        own = (self._listen(), self._check_offers(), self._watch(), self._decide())
+        own = (self._listen(), self._offers.run(), self._watch(), self._decide())
         services = (*own, self._reporter.run(), self._configurator.run())
         try:
             await asyncio.gather(*(self._spawn(service) for service in services))
@@ -340,53 +340,16 @@ class AgentService:
             self._ledger.add(metadata=len(payload))
             self._presence.heard()
             if not payload:
-                self._offered, self._accepted = None, Digest("")
+                self._offers.cleared()
                 self._emit(events.Cleared())
             elif len(payload) > codec.PACKED_LIMIT:
                 self._refuse(MessageTooLargeError(f"{name}: {len(payload)} bytes, at most {codec.PACKED_LIMIT}"))
             else:
-                self._offered = payload
-                self._offer.set()
+                self._offers.received(payload)
 
     def _refuse(self, error: EdgesyncError) -> None:
         log.warning("refused: %s: %s", error.name, error)
         self._emit(events.Noticed(error))
-
-    async def _check_offers(self) -> None:
-        """One desired at a time through the verify worker, the newest only, and ever slower while they are refused."""
-        wait = FORGED_WAIT
-        while True:
-            await self._offer.wait()
-            self._offer.clear()
-            packed, self._offered = self._offered, None
-            if packed is None or digest_of(packed) == self._accepted:
-                continue
-            desired = self._journal.state.desired
-            self._checking = True
-            try:
-                wanted = await trust.verify(
-                    packed,
-                    root_path=self._config.trust_root,
-                    device=self._config.device,
-                    floor=desired.version if desired else 0,
-                    now=self._time.now(),
-                )
-            except EdgesyncError as error:
-                self._refuse(error)
-                self._checking = False
-                await asyncio.sleep(wait)
-                wait = min(FORGED_LIMIT, 2 * wait)
-                if error.heals and self._offered is None:  # the worker's fault, not the message's
-                    self._offered = packed
-                    self._offer.set()
-            else:
-                wait = FORGED_WAIT
-                self._accepted = digest_of(packed)
-                if desired and wanted.version == desired.version and wanted != desired:
-                    self._refuse(StaleMessageError(f"desired version {wanted.version} came with two contents"))
-                else:
-                    self._emit(events.Wanted(wanted))
-                self._checking = False
 
     # --- telling ------------------------------------------------------------------------------------------------
 
@@ -450,7 +413,7 @@ class AgentService:
 
     def _attend(self) -> None:
         state = self._journal.state
-        pending = self._checking or self._offer.is_set() or not self._events.empty() or not self._reporter.quiet
+        pending = self._offers.pending or not self._events.empty() or not self._reporter.quiet
         self._presence.look(
             busy=pending or state.phase in (Phase.FETCHING, Phase.APPLYING) or self._configurator.busy,
             starving=bool(state.missing or self._configurator.state.missing),

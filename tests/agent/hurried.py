@@ -28,7 +28,7 @@ def board(root: Path, config: str) -> int:
 
 
 def agent(config: str) -> int:
-    from edgesync.agent import attendance, downloader, fetch, gate, machine, pauses, record, runner
+    from edgesync.agent import attendance, downloader, fetch, gate, machine, offers, pauses, record, runner
     from edgesync.boards import profile
     from edgesync.cli.main import main
 
@@ -43,7 +43,7 @@ def agent(config: str) -> int:
         (gate, "AGAIN", 1.0),
         (gate, "LOOK", 0.2),
         (runner, "GOODBYE", 2.0),
-        (runner, "FORGED_WAIT", 0.01),
+        (offers, "FORGED_WAIT", 0.01),
         (record, "SAVE_WAIT", 0.5),
     ):
         assert hasattr(module, name), f"{module.__name__} has no {name} any more"

@@ -121,7 +121,7 @@ def test_what_cannot_be_right_is_refused_before_a_worker_is_started(
         noticed = bench.service._events.get_nowait()
         assert isinstance(noticed, events.Noticed)
         assert noticed.error.name == name
-        assert not bench.service._offer.is_set()
+        assert not bench.service._offers.pending
 
     play(scenario)
 
@@ -132,7 +132,7 @@ def test_messages_for_others_are_not_even_looked_at(tmp_path: Path) -> None:
         for topic in (topics.desired("acme", device_id("acme", "b2")), topics.up("acme", DEVICE)):
             bench.service._received(topic, b"x")
         assert bench.service._events.empty()
-        assert not bench.service._offer.is_set()
+        assert not bench.service._offers.pending
 
     play(scenario)
 
@@ -140,7 +140,7 @@ def test_messages_for_others_are_not_even_looked_at(tmp_path: Path) -> None:
 def test_the_same_desired_is_checked_once_and_again_after_it_was_cleared(tmp_path: Path) -> None:
     async def scenario() -> None:
         bench = Bench(tmp_path)
-        checking = asyncio.create_task(bench.service._check_offers())
+        checking = asyncio.create_task(bench.service._offers.run())
         message = bench.signed(1)
         bench.service._received(DESIRED, message)
         assert isinstance(await bench.next(), events.Wanted)
@@ -160,7 +160,7 @@ def test_a_desired_that_is_cleared_before_it_was_checked_is_forgotten(tmp_path: 
         bench = Bench(tmp_path)
         bench.service._received(DESIRED, bench.signed(1))
         bench.service._received(DESIRED, b"")
-        checking = asyncio.create_task(bench.service._check_offers())
+        checking = asyncio.create_task(bench.service._offers.run())
         assert isinstance(await bench.next(), events.Cleared)
         await asyncio.sleep(0.1)
         assert bench.service._events.empty()
