@@ -22,8 +22,10 @@ from edgesync.delta.corrections import correct
 from edgesync.delta.format import COPIES_LIMIT, LENGTH_LIMIT, PIECES_LIMIT, REGIONS_LIMIT, SEGMENT, derived_at
 from edgesync.delta.layout import Layout, layout
 from edgesync.delta.pair import Pair
-from edgesync.delta.texts import edited
+from edgesync.delta.texts import LONG_MIN, edited
 
+_MANY = 4096
+"""Copies between images without programs from which on they are also tried without the short ones."""
 REALIGNMENTS = 2
 """Rounds of alignment on absolute references: each takes as long as the first alignment, and a third gains nothing."""
 
@@ -38,7 +40,7 @@ class Alignment:
 
 
 def variants(base: bytes, result: bytes, *, derive: bool = True) -> Iterator[Alignment]:
-    """Alignments that are worth a try, each better for most images than the one before."""
+    """Alignments that are worth a try. With programs in both images, each is better for most than the one before."""
     found = btf_order.types(base, result) if derive else None
     old, new = btf_order.without(found, base, result) if found else (base, result)
     copies = align(old, new)
@@ -48,6 +50,8 @@ def variants(base: bytes, result: bytes, *, derive: bool = True) -> Iterator[Ali
         for _ in range(REALIGNMENTS):
             copies = realign(old, new, copies, known)
         yield Alignment(_with_types(base, edited(old, new, copies, known.base), found), known, found)
+    elif len(copies.at) > _MANY:
+        yield Alignment(_with_types(base, edited(old, new, copies, known.base, LONG_MIN), found), known, found)
 
 
 def chapters(pair: Pair, copies: Copies, known: Layout) -> Iterator[tuple[Copies, Layout, range]]:

@@ -72,7 +72,8 @@ def align_group(pair: Pair, group: Group, derive: bool = True) -> Alignment:
     """The best alignment of a group, in terms of the images."""
     with pair.opened() as (base_fd, result_fd):
         base, result = group.base.read(base_fd, pair.base), group.result.read(result_fd, pair.result)
-    *_, best = plan.variants(base, result, derive=derive)
+    plain, *others = plan.variants(base, result, derive=derive)
+    best = others[-1] if len(plain.known.bias) else plain  # what is best without programs, only a whole delta tells
     return views.placed(best, group.base, group.result, (pair.base_length, pair.result_length))
 
 

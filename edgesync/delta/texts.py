@@ -17,6 +17,8 @@ from edgesync.delta.varint import Ints
 
 COPY_MIN = 16
 """Bytes of the shortest copy that is sent: a shorter one costs more in the tables than it saves."""
+LONG_MIN = 32
+"""The same where new code is unlike the old one, and most copies are chance."""
 TEXT_MIN = 8
 """The same where copies are exact: 3 bytes in the tables instead of 8 of text, which are half as many when packed."""
 _AROUND = 32
@@ -27,9 +29,9 @@ Runs = Callable[[Ints, Ints], NDArray[np.bool_]]
 """Which of these ranges of the result (start and end of each) a copy should not bridge."""
 
 
-def edited(base: bytes, result: bytes, copies: Copies, programs: Space) -> Copies:
-    """The copies without the differences that are text, and without the copies that are too short. `programs` are the
-    parts of the base that hold some: there nothing is text.
+def edited(base: bytes, result: bytes, copies: Copies, programs: Space, least: int = COPY_MIN) -> Copies:
+    """The copies without the differences that are text, and without those of less than `least` bytes, or TEXT_MIN of
+    text. `programs` are the parts of the base that hold some: there nothing is text.
     """
     other = np.cumsum(~_LETTERS[np.frombuffer(result, np.uint8)], dtype=np.int32)
     other = np.concatenate((np.zeros(1, np.int32), other))
@@ -43,7 +45,7 @@ def edited(base: bytes, result: bytes, copies: Copies, programs: Space) -> Copie
     kept, rest = copies.where(code), copies.where(~code)
     rest = parted(base, result, rest, is_text)
     short = (rest.length >= TEXT_MIN) & (other[rest.at + rest.length] == other[rest.at])
-    return kept.at_least(COPY_MIN).merged(rest.where(short | (rest.length >= COPY_MIN)))
+    return kept.at_least(least).merged(rest.where(short | (rest.length >= least)))
 
 
 def parted(base: bytes, result: bytes, copies: Copies, runs: Runs) -> Copies:

@@ -65,3 +65,13 @@ def test_edited_text_is_smaller_for_it():
     result = "".join(lines).encode()
     whole = align.align(base, result)
     assert len(delta_of(base, result, texts.edited(base, result, whole, NOWHERE))) < 0.9 * len(delta_of(base, result))
+
+
+def test_copies_that_are_too_short_are_left_out_but_not_those_of_text():
+    base = bytes(range(128, 192)) + b"The board pulls its firmware."
+    copies = Copies(np.array([0, 30, 70]), np.array([0, 40, 66]), np.array([20, 16, 12]))
+    result = bytearray(90)
+    for at, place, length in copies.rows():
+        result[at : at + length] = base[place : place + length]
+    for least, expected in ((texts.COPY_MIN, [20, 16, 12]), (texts.LONG_MIN, [12])):
+        assert texts.edited(base, bytes(result), copies, NOWHERE, least).length.tolist() == expected
