@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,10 +13,10 @@ from rig import Rig, behind, changed, firmware, link
 
 from edgesync.agent.gate import Deed
 from edgesync.cli.passenger import MemoryObstacle, Passenger
-from edgesync.host import cgroup
 from edgesync.host.telemetry import TelemetryPort
 from edgesync.wire.errors import LinkError, MemoryShortError
 from edgesync.wire.messages import Phase
+from tests.groups import limited_group
 
 LIMIT = 64 << 20
 """Bytes of the group: a Python takes some 5 MiB of it, and the rest can be filled."""
@@ -52,29 +49,8 @@ class Application:
 
 @pytest.fixture
 def group(require: Callable[[str], None]) -> Iterator[Path]:
-    """A cgroup of this test's with a limit, of either version."""
-    if os.geteuid() != 0:
-        require("not root: cgroups cannot be made")
-    mine = cgroup.find()
-    if mine is None:
-        require("no memory controller is mounted")
-    assert mine is not None
-    place = Path(mine.root) / f"edgesync-test-{os.getpid()}"
-    try:
-        place.mkdir()
-        (place / ("memory.limit_in_bytes" if mine.version == 1 else "memory.max")).write_text(str(LIMIT))
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            place.rmdir()
-        require(f"a cgroup with a limit cannot be made: {error}")
-    yield place
-    for _ in range(100):
-        try:
-            place.rmdir()
-        except OSError:  # its last process is still ending
-            time.sleep(0.05)
-        else:
-            return
+    with limited_group(LIMIT, require) as place:
+        yield place
 
 
 def telemetry(rig: Rig, group: Path) -> None:

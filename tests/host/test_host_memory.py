@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesync.host import cgroup, proc, psi
+from tests.groups import limited_group
 
 MIB = 1 << 20
 
@@ -232,3 +236,39 @@ def test_a_trigger_is_armed_and_closed_without_a_leak() -> None:
         return len(os.listdir("/proc/self/fd")) == before
 
     assert asyncio.run(life())
+
+
+THRASH = """\
+import os, sys, time
+with open(sys.argv[1] + "/cgroup.procs", "w") as group:
+    group.write(str(os.getpid()))
+file, part = os.open(sys.argv[2], os.O_RDWR | os.O_CREAT), os.urandom(1 << 20)
+while True:
+    for at in range(60):
+        os.pwrite(file, part, at << 20)
+    for at in range(60):
+        os.pread(file, 1 << 20, at << 20)
+"""
+
+
+@pytest.mark.root
+def test_the_kernel_calls_when_a_full_group_makes_its_tasks_wait(
+    tmp_path: Path, require: Callable[[str], None]
+) -> None:
+    async def life() -> None:
+        called = asyncio.Event()
+        armed = psi.trigger("/proc/pressure/memory", 20_000, called.set)
+        require("" if armed else "no pressure trigger here")
+        assert armed is not None
+        try:
+            await asyncio.wait_for(called.wait(), 60)
+        finally:
+            armed.close()
+
+    with limited_group(24 * MIB, require) as group:
+        thrashing = subprocess.Popen([sys.executable, "-c", THRASH, str(group), str(tmp_path / "file")])
+        try:
+            asyncio.run(life())
+        finally:
+            thrashing.kill()
+            thrashing.wait()
