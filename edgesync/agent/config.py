@@ -20,6 +20,8 @@ else:
 
 FILE_LIMIT = 64 * 1024
 """Bytes of agent.toml."""
+SOCKET_LIMIT = 107
+"""Bytes of the path of a Unix socket: the kernel's limit."""
 KEEPALIVE = 60
 """Seconds: more than four times what a block takes at 9.6 kbit/s. Slower links want more."""
 
@@ -125,7 +127,7 @@ def load(path: str) -> AgentConfig:
         report_key=beside(top["trust"]["key"]),
         board_root=beside(top["board"]["root"]),
         config_root=beside(config.get("root", os.path.join(top["state"], "config"))),
-        config_socket=beside(config["socket"]) if "socket" in config else "",
+        config_socket=_socket(path, beside(config["socket"])) if "socket" in config else "",
         profiles=beside(top["profiles"]) if "profiles" in top else "",
         inhibit=Inhibit(
             tuple(beside(name) for name in inhibit.get("files", ())),
@@ -134,6 +136,12 @@ def load(path: str) -> AgentConfig:
         ),
         collector=beside(top["collector"]["config"]) if "collector" in top else "",
     )
+
+
+def _socket(path: str, place: str) -> str:
+    if len(os.fsencode(place)) > SOCKET_LIMIT:
+        raise ConfigError(f"{path}: key config.socket: found {place!r:.60}, expected at most {SOCKET_LIMIT} bytes")
+    return place
 
 
 def _check(path: str, top: Mapping[str, Any]) -> None:

@@ -144,37 +144,36 @@ class Configurator:
             await self._watch.look()
 
     async def run(self) -> None:
-        """Decide for ever; ends when it is cancelled."""
-        loop = asyncio.get_running_loop()
-        services = [loop.create_task(self._watch.run(), name="watch")]
+        """Decide for ever; ends when it is cancelled. Raises what no stage has a name for."""
+        services = [self._watch.run(), self._installer.run(), self._decide()]
         if self._endpoint:
-            services.append(loop.create_task(self._endpoint.run(), name="endpoint"))
+            services.append(self._endpoint.run())
+        tasks = [asyncio.get_running_loop().create_task(service) for service in services]
         try:
-            while True:
-                await self._decide(await self._events.get())
+            await asyncio.gather(*tasks)
         finally:
-            services += [self._healing] if self._healing else []
-            for service in services:
-                service.cancel()
-            await asyncio.gather(*services, return_exceptions=True)
+            tasks += [self._healing] if self._healing else []
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._downloader.stop()
-            await self._installer.end()
 
     # --- deciding ---------------------------------------------------------------------------------------------------
 
-    async def _decide(self, event: events.Event) -> None:
-        before = self.state
-        state, asked = machine.step(before, event)
-        if state != before:
-            self._journal.state = state
-            await record.persist(self._journal.save)
-        self._tracer.config(before, state)
-        if state.phase is not before.phase:
-            log.info("config is %s, was %s", state.phase.value, before.phase.value)
-        if self.state.phase in (ConfigPhase.IDLE, ConfigPhase.FAILED):
-            self._gate.settled("config")
-        for effect in asked:
-            self._perform(effect)
+    async def _decide(self) -> None:
+        while True:
+            event = await self._events.get()
+            before = self.state
+            state, asked = machine.step(before, event)
+            if state != before:
+                self._journal.state = state
+                await record.persist(self._journal.save)
+            if state.phase is not before.phase:
+                log.info("config is %s, was %s", state.phase.value, before.phase.value)
+            if state.phase in (ConfigPhase.IDLE, ConfigPhase.FAILED):
+                self._gate.settled("config")
+            for effect in asked:
+                self._perform(effect)
 
     def _perform(self, effect: effects.Effect) -> None:
         match effect:

@@ -167,4 +167,9 @@ root = "slots"
 # files = ["/run/app/busy"]
 # commands = []
 # fetch = false             # true: to a fetch as well
+
+# Where the config from git lies, for applications to read at <root>/current, and a socket to ask for it.
+# [config]
+# root = "/data/config"     # without it: config in the state directory
+# socket = "/run/edgesync/config.sock"
 """

@@ -133,6 +133,8 @@ MISTAKES = [
     ("[", ["not TOML"]),
     (b"device = '\xff'", ["not TOML"]),
     ("device = " + "[" * 20_000, ["not TOML"]),
+    (RIGHT + '[config]\nsocket = "/run/' + "x" * 120 + '"\n', ["config.socket", "at most 107 bytes"]),
+    (RIGHT + '[config]\npath = "/data"\n', ["unknown key config.path", "root, socket"]),
 ]
 
 

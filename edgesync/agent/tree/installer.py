@@ -77,6 +77,7 @@ class Installer:
         self._emit, self._switched = emit, switched
         self.at_work = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._broken: asyncio.Future[None] | None = None
         self._preparing: tuple[Digest, asyncio.Task[None]] | None = None
 
     def prepare(self, target: ConfigTarget) -> None:
@@ -107,16 +108,29 @@ class Installer:
     def prune(self, keep: tuple[Digest, ...]) -> None:
         self._spawn(self._in_turn(partial(self._prune, keep)))
 
-    async def end(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def run(self) -> None:
+        """Until something fails in a way that has no name, which is raised: the decider would wait for it for ever.
+        Ends when it is cancelled, and all work with it.
+        """
+        self._broken = asyncio.get_running_loop().create_future()
+        try:
+            await self._broken
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         self._tasks.add(task)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error and self._broken and not self._broken.done():
+            self._broken.set_exception(error)
 
     async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async with self.at_work:

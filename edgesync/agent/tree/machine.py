@@ -128,13 +128,11 @@ def step(state: State, event: Event) -> Step:
         case FetchFailed(blob, error) if awaits(state, blob):
             return _wait_or_fail(state, error)
         case FetchStarved(blob, error) if awaits(state, blob):
-            waiting = replace(_at(state, ConfigPhase.WAITING, error), missing=(blob,))
-            return waiting, (Report(),)
+            return replace(_at(state, ConfigPhase.WAITING, error), missing=(blob,)), (Report(),)
         case FetchFlows(blob) if state.phase is ConfigPhase.WAITING and awaits(state, blob):
             return _at(state, ConfigPhase.FETCHING), (Report(),)
         case PutOff(blob, error) if applies(state) if blob is None else awaits(state, blob):
-            held = replace(_at(state, ConfigPhase.WAITING, error), held=True)
-            return held, (Report(),)
+            return replace(_at(state, ConfigPhase.WAITING, error), held=True), (Report(),)
         case LetThrough(blob) if state.held and blob is not None and awaits(state, blob):
             return replace(state, phase=ConfigPhase.FETCHING, error=None, held=False), (Report(LINGER),)
         case Prepared(config) if prepares(state, config):
@@ -253,24 +251,16 @@ def _pursue(state: State) -> Step:
     if is_satisfied(state):
         return _idle(state, Stop(), Forget(None))
     if not state.confirmed:
-        waiting = _at(state, ConfigPhase.WAITING)
-        return waiting, (Stop(), Report(LINGER))
+        return _at(state, ConfigPhase.WAITING), (Stop(), Report(LINGER))
     if lack := unmet(state, target.sha256):
-        waiting = _at(state, ConfigPhase.WAITING, RequirementError(lack))
-        return waiting, (Stop(), Report())
+        return _at(state, ConfigPhase.WAITING, RequirementError(lack)), (Stop(), Report())
     if target.sha256 in state.kept:
-        return _at(state, ConfigPhase.APPLYING), (
-            Prepare(target),
-            Report(LINGER),
-        )
+        return _at(state, ConfigPhase.APPLYING), (Prepare(target), Report(LINGER))
     source = target.source
     if source is None or (source.base is not None and source.base not in state.kept):
         wanted = source.base if source and source.base else target.sha256
         return _failed(state, BaseModifiedError(f"config {wanted[:12]} is not here as it was sent"))
-    return (
-        _at(state, ConfigPhase.FETCHING),
-        (Forget(source.blob), Fetch(source), Report(LINGER)),
-    )
+    return _at(state, ConfigPhase.FETCHING), (Forget(source.blob), Fetch(source), Report(LINGER))
 
 
 def _not_prepared(state: State, config: Digest, error: EdgesyncError) -> Step:
@@ -344,10 +334,7 @@ def _idle(state: State, *effects: Effect) -> Step:
 
 
 def _failed(state: State, error: EdgesyncError) -> Step:
-    return _at(state, ConfigPhase.FAILED, error), (
-        Stop(),
-        Report(),
-    )
+    return _at(state, ConfigPhase.FAILED, error), (Stop(), Report())
 
 
 def _wait_or_fail(state: State, error: EdgesyncError) -> Step:
