@@ -20,7 +20,7 @@ PACKED_LIMIT = 64 * 1024
 """Bytes of one message: a quarter of a minute of a 32 kbit/s link, and what a collector reads from a board."""
 PLAIN_LIMIT = 4 << 20
 """Bytes after inflating: a bomb stops here."""
-NEWEST = 0
+NEWEST = 1
 """The dictionary that is written with."""
 
 _SIGNALS = (Signal.METRICS, Signal.TRACES, Signal.LOGS)

@@ -22,7 +22,7 @@ from edgesync.control.source import Repository
 from edgesync.host.files import storage_errors
 from edgesync.trust import director, keys, pki
 from edgesync.wire.errors import ConfigError
-from edgesync.wire.ids import DEVICE_LIMIT, SERVER, device_id, digest_of, is_label
+from edgesync.wire.ids import COLLECTOR, DEVICE_LIMIT, SERVER, device_id, digest_of, is_label
 
 BOARDS_LIMIT = 1000
 """Boards of a first fleet: more are enrolled, not scaffolded."""
@@ -87,7 +87,7 @@ def _check(directory: Path, setup: Setup) -> None:
 
 def _write(at: Path, final: Path, setup: Setup, now: float) -> None:
     """Write into `at`; files that need absolute paths name `final`."""
-    for name in ("ca", "images", "server", "broker/store", "fleet/boards", "fleet/releases"):
+    for name in ("ca", "images", "server", "broker/store", "collector", "fleet/boards", "fleet/releases"):
         (at / name).mkdir(parents=True)
     pki.create_ca(str(at / "ca"), setup.fleet)
     keys.generate(str(at / "ca/root.key"))
@@ -96,7 +96,8 @@ def _write(at: Path, final: Path, setup: Setup, now: float) -> None:
     root = director.create_root(public, signer, int(now) + ROOT_SECONDS)
     _server(at, setup, root)
     _broker(at, final / "broker", setup)
-    board_keys = {name: _board(at, name, setup, root) for name in setup.names()}
+    _collector(at, final / "collector", setup)
+    board_keys = {name: _board(at, final / "boards" / name, setup, root) for name in setup.names()}
     _fleet(at, setup, board_keys)
 
 
@@ -123,8 +124,21 @@ def _broker(at: Path, final: Path, setup: Setup) -> None:
     (place / "acl").chmod(0o600)
 
 
-def _board(at: Path, name: str, setup: Setup, root: bytes) -> str:
+def _collector(at: Path, final: Path, setup: Setup) -> None:
+    place = at / "collector"
+    _certificate(at, place, setup.fleet, COLLECTOR)
+    values = {"ENDPOINT": f"{setup.host}:{setup.port}", "FLEET": setup.fleet, "PLACE": str(final)}
+    (place / "collector.yaml").write_text(_filled(templates.COLLECTOR, values))
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    """YAML with its placeholders, which are words in capitals, replaced by JSON strings: those are YAML too."""
+    return re.sub(r"\b([A-Z]{5,})(/[a-z.]+)?", lambda found: json.dumps(values[found[1]] + (found[2] or "")), text)
+
+
+def _board(at: Path, final: Path, setup: Setup, root: bytes) -> str:
     """One board's directory; returns its public key."""
+    name = final.name
     place = at / "boards" / name
     for slot in ("a", "b"):
         (place / "slots" / slot).mkdir(parents=True)
@@ -135,6 +149,8 @@ def _board(at: Path, name: str, setup: Setup, root: bytes) -> str:
     (place / "root.json").write_bytes(root)
     values = {"device": device_id(setup.fleet, name), "host": setup.host, "port": setup.port}
     (place / "agent.toml").write_text(templates.AGENT.format(**_quoted(values)))
+    spool = {"DIRECTORY": str(final / "state" / "telemetry")}
+    (place / "collector.yaml").write_text(_filled(templates.BOARD_COLLECTOR, spool))
     return keys.generate(str(place / "board.key"))
 
 

@@ -172,4 +172,50 @@ root = "slots"
 # [config]
 # root = "/data/config"     # without it: config in the state directory
 # socket = "/run/edgesync/config.sock"
+
+# Telemetry, about 300 bytes a minute: uncomment it on boards that shall tell of their health.
+# [collector]
+# config = "collector.yaml"
+"""
+
+BOARD_COLLECTOR = """\
+# What this board tells of its health, over the agent's own connection. Paths are relative to where the agent runs.
+receivers:
+  hostmetrics:
+    collection_interval: 60s
+    temporality: delta
+    scrapers: {memory: , paging: , cpu: , disk: , network: }
+  agent:
+    collection_interval: 60s
+extensions:
+  memory_health: {endpoint: ""}
+exporters:
+  mqtt:
+    sending_queue: {directory: DIRECTORY, size_kib: 4096}
+service:
+  extensions: [memory_health]
+  pipelines:
+    metrics: {receivers: [hostmetrics, agent], exporters: [mqtt]}
+    traces: {receivers: [agent], exporters: [mqtt]}
+"""
+
+COLLECTOR = """\
+# Takes what boards tell from the broker into a lake of Parquet files: `edgesync-collector --config collector.yaml`.
+receivers:
+  mqtt:
+    endpoint: ENDPOINT
+    fleet: FLEET
+    tls: {ca_file: PLACE/ca.crt, cert_file: PLACE/tls.crt, key_file: PLACE/tls.key}
+exporters:
+  parquet:
+    directory: PLACE/lake
+    retention: {max_age: 720h, max_size_mib: 10240}
+extensions:
+  health_check: {endpoint: "localhost:13133"}
+service:
+  extensions: [health_check]
+  pipelines:
+    metrics: {receivers: [mqtt], exporters: [parquet]}
+    traces: {receivers: [mqtt], exporters: [parquet]}
+    logs: {receivers: [mqtt], exporters: [parquet]}
 """

@@ -7,15 +7,23 @@ least of three. CPU is that of the process, divided by its looks.
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from collector_ext.ids import Signal
+from collector_ext.otlp.compact import pack
+from collector_ext.otlp.encode import encode
 from tests.bench.measure import MIB, BenchError, Figure, Workshop, taken_by
+from tests.bench.played_host import PlayedHost
 
 LIMIT = 4 * MIB
 """Bytes that telemetry may add."""
+MINUTE_LIMIT = 380
+"""Bytes of a minute's host metrics."""
+HOSTS, MINUTES = 5, 60
 RUNS = 3
 SECONDS = 2.0
 """A process lives so long after its start."""
@@ -58,6 +66,7 @@ print(json.dumps((time.process_time() - began) / count))
 
 def run(workshop: Workshop) -> Iterator[Figure]:
     room = workshop.room("telemetry")
+    yield from _minute(room)
     (room / "collector.yaml").write_text(
         f"extensions: {{memory_health: {{endpoint: 'unix://{room}/health.sock', check_interval: 100ms}}}}\n"
         "service: {extensions: [memory_health]}\n"
@@ -82,3 +91,18 @@ def _looks(room: Path) -> float:
     if done.returncode:
         raise BenchError(done.stderr[-600:])
     return float(json.loads(done.stdout))
+
+
+def _minute(room: Path) -> Iterator[Figure]:
+    """What a board's host metrics of a minute take, of boards that the dictionary was not made from."""
+    sizes, series = [], 0
+    for seed in range(1, HOSTS + 1):
+        (place := room / f"host-{seed}").mkdir()
+        host = PlayedHost(place, seed)
+        for _ in range(MINUTES):
+            metrics = host.minute()
+            series = len(metrics)
+            sizes.append(len(pack(Signal.METRICS, encode(metrics))))
+    where = f"{series} series, {HOSTS} made-up boards, {MINUTES} minutes each, before MQTT's header"
+    yield Figure("host metrics of a minute, median", statistics.median(sizes), "bytes", where, MINUTE_LIMIT)
+    yield Figure("host metrics of a minute, the dearest", max(sizes), "bytes", where)

@@ -91,7 +91,7 @@ def test_a_board_writes_to_a_slot_of_its_own(image: Path, tmp_path: Path):
 def test_private_keys_are_readable_by_their_owner_only_and_not_in_git(tmp_path: Path):
     write(tmp_path / "lab", Setup(boards=2), NOW)
     keys = list((tmp_path / "lab").rglob("*.key"))
-    assert len(keys) == 9  # authority, root, director, server, broker, and two for each board
+    assert len(keys) == 10  # authority, root, director, server, broker, collector, and two for each board
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
     assert not any(b"PRIVATE" in file.data for file in Repository(tmp_path / "lab/fleet").files("main").values())
 

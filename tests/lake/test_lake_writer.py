@@ -230,6 +230,18 @@ def test_an_hour_that_is_over_becomes_one_sorted_file(tmp_path: Path) -> None:
     assert list(compact(tmp_path, clock.now)) == [], "and once is enough"
 
 
+def test_a_row_that_came_twice_is_there_once_after_compaction(tmp_path: Path) -> None:
+    clock = Clock()
+    writer = LakeWriter(tmp_path, clock)
+    for _ in range(2):
+        writer.write({"metrics": [metrics([1, 2])]})
+        writer.flush()
+    writer.close()
+    assert values(tmp_path) == [1, 1, 2, 2]
+    list(compact(tmp_path, clock.now + HOUR))
+    assert values(tmp_path) == [1, 2]
+
+
 def test_the_hour_that_goes_on_is_left_alone(tmp_path: Path) -> None:
     clock = Clock()
     filled(tmp_path, 1, clock)

@@ -86,6 +86,7 @@ class MqttReceiver:
                 case Up():
                     link.subscribe(topics.all_telemetry(self._config.fleet), qos=1)
                     told = ""
+                    self._log.info("connected to %s", self._config.endpoint)
                     host.report_status(Status.OK)
                 case Down(reason):
                     if reason != told:  # on change only, however often it is tried
