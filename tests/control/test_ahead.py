@@ -23,6 +23,7 @@ from edgesync.control.standing import (
     Prepare,
     Spec,
     State,
+    Status,
     Tick,
 )
 from edgesync.control.types import Fleet, Image, Selector, Wanted, Wave
@@ -93,6 +94,16 @@ def test_nothing_is_prepared_for_quarantined_images_unsettled_boards_and_boards_
     assert next_blob(fleet_on([BASES[0]], means=Means(memory=1 << 20))) is None
     activating, _ = said(state, DeviceId("demo.b0"), BASES[0], Phase.ACTIVATING)
     assert next_blob(activating) is None
+
+
+def test_a_board_that_cannot_carry_any_way_waits_with_the_reason_and_goes_on_when_its_type_can() -> None:
+    state = replace(fleet_on([BASES[0]], waves=1, means=Means(memory=1 << 20)), paused=False)
+    state, effects = do(state, Tick())
+    (board,) = state.boards.values()
+    assert (board.status, board.error and board.error.name, effects) == (Status.WAITING, "BeyondMeans", [])
+    assert state.spec is not None
+    _, effects = do(state, NewRevision(replace(state.spec, means={})))
+    assert effects == [EnsureBlob(BlobKey(NEW, BASES[0]))]
 
 
 def test_boards_that_differ_in_what_they_can_carry_share_a_blob() -> None:
