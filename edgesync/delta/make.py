@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 
 from edgesync.delta import encoder, plan, views
 from edgesync.delta.command import run
-from edgesync.delta.crew import Crew, crew_for
-from edgesync.delta.disk import Meter, hash_of, size_of
+from edgesync.delta.crew import Crew, Task, crew_for
+from edgesync.delta.disk import CHUNK
 from edgesync.delta.format import LENGTH_LIMIT, header_of
 from edgesync.delta.layout import NO_LAYOUT
-from edgesync.delta.pair import WHOLE, Pair, opened, pair_of
+from edgesync.delta.pair import WHOLE, Pair, digest_file, pair_of
 from edgesync.delta.proof import prove
 from edgesync.delta.survey import PhaseProgress, survey
 from edgesync.host.files import fsync_dir, storage_errors
@@ -43,8 +43,8 @@ class DeltaInfo:
 
 
 def make_delta(base_path: str, result_path: str, out_path: str, progress: PhaseProgress | None = None) -> DeltaInfo:
-    """Write the delta from one image to the other. Progress: ("hash" | "align" | "encode" | "verify", done, of), in
-    bytes.
+    """Write the delta from one image to the other. Progress: ("read" | "hash" | "align" | "encode" | "verify", done,
+    of), in bytes.
 
     Raises ConfigError for an image that is too long for the format, DiskFullError or StorageError for files that cannot
     be read or written, BuildFailedError when a process of the build dies; then there is nothing at `out_path` that was
@@ -52,13 +52,16 @@ def make_delta(base_path: str, result_path: str, out_path: str, progress: PhaseP
     """
     report = progress or (lambda _phase, _done, _total: None)
     pair = pair_of(base_path, result_path)
-    for path, length in ((pair.base, pair.base_length), (pair.result, pair.result_length)):
+    images = (pair.base, pair.base_length), (pair.result, pair.result_length)
+    for path, length in images:
         if length > LENGTH_LIMIT:
             raise ConfigError(f"{path}: {length} bytes, expected at most {LENGTH_LIMIT} in an image")
-    info = DeltaInfo(0, pair.base_length, _digest(pair.base), pair.result_length, _digest(pair.result))
-    header = header_of(info.base_length, info.base_sha256, info.result_length, info.result_sha256)
     temporary = f"{out_path}.tmp"
     with contextlib.closing(crew_for(pair.result_length)) as crew, storage_errors(out_path):
+        tasks = [Task(digest_file, (path,), CHUNK, length) for path, length in images]
+        base, result = crew.run(tasks, functools.partial(report, "read"))
+        info = DeltaInfo(0, pair.base_length, base, pair.result_length, result)
+        header = header_of(info.base_length, info.base_sha256, info.result_length, info.result_sha256)
         same = info.base_sha256 == info.result_sha256
         body = encoder.unchanged(info.result_length) if same else _smallest(crew, pair, report)
         try:
@@ -84,11 +87,6 @@ def _smallest(crew: Crew, pair: Pair, report: PhaseProgress) -> bytes:
     if len(smallest) < _TABLES_COUNT and len(plain.known.bias):
         smallest = min(smallest, encode(replace(plain, known=NO_LAYOUT)), key=len)
     return smallest
-
-
-def _digest(path: str) -> Digest:
-    with opened(path) as fd:
-        return hash_of(fd, size_of(fd), Meter(0, lambda _done, _total: None), path)
 
 
 def _alignments(crew: Crew, pair: Pair, report: PhaseProgress) -> Iterator[plan.Alignment]:

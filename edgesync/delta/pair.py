@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from edgesync.delta.disk import size_of
+from edgesync.delta.disk import Meter, hash_of, size_of
 from edgesync.host.files import storage_errors
+from edgesync.wire.ids import Digest
 
 WHOLE = 64 << 20
 """Bytes of the longest images that are aligned in one piece, which finds a little more than groups do, and takes 22
@@ -35,6 +36,12 @@ def pair_of(base: str, result: str) -> Pair:
     """Raises StorageError for files that cannot be read."""
     with opened(base) as base_fd, opened(result) as result_fd:
         return Pair(base, result, size_of(base_fd), size_of(result_fd))
+
+
+def digest_file(path: str) -> Digest:
+    """SHA-256 of a whole file or block device. Raises StorageError."""
+    with opened(path) as fd:
+        return hash_of(fd, size_of(fd), Meter(0, lambda _done, _total: None), path)
 
 
 @contextmanager

@@ -58,7 +58,12 @@ def test_a_delta_tells_what_it_is_and_how_far_it_was(paths, tmp_path):
     delta = (tmp_path / "out").read_bytes()
     assert Bench(tmp_path, OLD, NEW, delta).apply() == NEW
     assert info == make.DeltaInfo(len(delta), len(OLD), digest_of(OLD), len(NEW), digest_of(NEW))
-    assert [phase for phase, _ in itertools.groupby(phase for phase, *_ in phases)] == ["align", "encode", "verify"]
+    assert [phase for phase, _ in itertools.groupby(phase for phase, *_ in phases)] == [
+        "read",
+        "align",
+        "encode",
+        "verify",
+    ]
 
 
 def test_an_image_that_did_not_change_costs_almost_nothing(tmp_path, paths):
@@ -95,7 +100,7 @@ def test_a_directory_that_is_missing_is_a_named_error(paths, tmp_path):
 def test_the_command_says_how_far_it_is_and_what_it_made(paths, tmp_path):
     lines = [json.loads(line) for line in subprocess.check_output(command(paths), text=True).splitlines()]
     told = [phase for phase, _ in itertools.groupby(line["phase"] for line in lines[:-1])]
-    assert told == ["align", "encode", "verify"]
+    assert told == ["read", "align", "encode", "verify"]
     assert lines[-1]["reply"]["length"] == (tmp_path / "out").stat().st_size
     assert lines[-1]["reply"]["result_sha256"] == digest_of(NEW)
 

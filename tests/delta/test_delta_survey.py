@@ -94,7 +94,7 @@ def test_progress_is_a_fraction_that_only_grows_in_each_phase(tmp_path):
     with small_scale():
         make.make_delta(*(str(tmp_path / name) for name in ("base", "result", "out")), lambda *step: steps.append(step))
     phases = [phase for phase, _ in itertools.groupby(phase for phase, *_ in steps)]
-    assert phases == ["hash", "align", "encode", "verify"]
+    assert phases == ["read", "hash", "align", "encode", "verify"]
     for phase in phases:
         done, total = np.array([step[1:] for step in steps if step[0] == phase]).T
         assert (np.diff(done) >= 0).all()

@@ -17,7 +17,7 @@ from edgesync.delta.trees import files
 
 CHANCE = random.Random(3)
 TREE = {
-    "boot/kernel": CHANCE.randbytes(300_000),
+    "boot/kernel": CHANCE.randbytes(60_000),
     "empty": b"",
     "etc/one": b"1",
     "etc/two": CHANCE.randbytes(5000),
