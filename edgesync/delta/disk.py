@@ -81,7 +81,8 @@ def check_base(fd: int, length: int, sha256: str, meter: Meter) -> None:
     if (size := size_of(fd)) < length:
         raise BaseModifiedError(f"base image has {size} bytes, expected at least {length}")
     if not (found := hash_of(fd, length, meter, "base image")).startswith(sha256):
-        raise BaseModifiedError(f"base image: SHA-256 of its first {length} bytes is {found}, expected {sha256}")
+        detail = f"SHA-256 of its first {length} bytes is {found}, expected it to begin with {sha256}"
+        raise BaseModifiedError(f"base image: {detail}")
 
 
 class Target:
@@ -123,4 +124,4 @@ class Target:
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
         found = hash_of(self._fd, self._length, meter, "target slot")
         if not found.startswith(sha256):
-            raise ResultMismatchError(f"target slot: SHA-256 is {found}, expected {sha256}")
+            raise ResultMismatchError(f"target slot: SHA-256 is {found}, expected it to begin with {sha256}")

@@ -2,7 +2,7 @@
 they are packed in `streams`.
 
     delta    =  header, then chapters, until their segments make the result
-    chapter  =  header, then the streams copies, types, records, names, strings, pieces, regions, corrections, as far
+    chapter  =  header, then the streams copies, pieces, regions, corrections, types, records, names, strings, as far
                 as it has them, then its loud segments
     segment  =  header, then the streams gaps, values, extra (form WORDS) or differences, extra (form BYTES)
 
