@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,12 +16,13 @@ from typing import Any
 import pytest
 from serverlab import FLEET, Boards, Lab, open_broker, serving, statuses, until
 
+from edgesync.cli.client import Client
 from edgesync.control import driver
 from edgesync.control.service import Service
 from edgesync.control.signing import Signing
 from edgesync.wire import topics
 from edgesync.wire.bundle import decode
-from edgesync.wire.errors import StorageError
+from edgesync.wire.errors import NotReachableError, StorageError
 from edgesync.wire.ids import BlobId, DeviceId
 from edgesync.wire.messages import ErrorReport
 
@@ -101,8 +103,10 @@ def test_a_failed_probe_is_quarantined_told_and_undone_by_the_next_commit(tmp_pa
             assert {text(boards, device) for device in lab.devices} == {"one\n"}
             assert (status["sync"], status["health"]) == ("OutOfSync", "Degraded")
             assert len(status["quarantine"]) == 1
-            history = await service.history(lab.devices[0], 100)
-            (why,) = [entry for entry in history if entry["event"] == "failed" and entry["device"] == lab.devices[0]]
+            # Who was fast enough to fail before the abort stopped the rest.
+            failed = next(board["device"] for board in status["boards"] if board["status"] == "failed")
+            history = await service.history(failed, 100)
+            (why,) = [entry for entry in history if entry["event"] == "failed" and entry["device"] == failed]
             assert why["detail"] == "ProbeFailed: ping: exit status 1"
             assert (why["author"], why["revision"]) == ("Ada <ada@example.com>", status["rollout"]["revision"])
             boards.config_outcome.clear()
@@ -317,3 +321,50 @@ def test_the_commit_says_where_its_rollout_stands(tmp_path: Path) -> None:
         return subprocess.run(shown, capture_output=True, text=True, timeout=30, check=False).stdout
 
     run(flow())
+
+
+def test_kill_dash_nine_while_config_goes_out_leaves_every_board_on_the_last_commit(tmp_path: Path) -> None:
+    """The real command is killed again and again; each time a line changes."""
+
+    def start(lab: Lab) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "edgesync.cli.main", "serve", "--config", str(lab.file)]
+        with (lab.place / "serve.log").open("ab") as out:
+            return subprocess.Popen(command, stdout=out, stderr=out)
+
+    async def rollout(lab: Lab) -> dict[str, Any]:
+        try:
+            status = await asyncio.to_thread(Client(lab.config().socket).get, "/v1/status")
+        except NotReachableError:
+            return {}
+        idle = status["publisher"]["idle"]
+        return {**status["rollout"], "statuses": {board["status"] for board in status["boards"]} if idle else set()}
+
+    async def flow() -> None:
+        with open_broker(tmp_path / "broker") as broker:
+            lab = Lab(tmp_path, 6, broker.port, canaries=1)
+            base = lab.release("v1", b"image")
+            async with Boards(lab, base).connected() as boards:
+                await boards.report_all()
+                server = start(lab)
+                try:
+                    for number, pause in enumerate((2.5, 3.0, 3.5, 4.0)):
+                        lab.config_files({"app/a.conf": f"line {number}\n"}, message=f"Line {number}")
+                        await asyncio.sleep(pause)
+                        server.kill()
+                        server.wait()
+                        server = start(lab)
+                    while True:
+                        now = await rollout(lab)
+                        if (
+                            now.get("subject") == "Line 3"
+                            and now["phase"] == "done"
+                            and now["statuses"] == {"confirmed"}
+                        ):
+                            break
+                        await asyncio.sleep(0.2)
+                    assert {text(boards, device) for device in lab.devices} == {"line 3\n"}
+                finally:
+                    server.kill()
+                    server.wait()
+
+    run(flow(), 120)

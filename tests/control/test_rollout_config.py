@@ -199,7 +199,7 @@ def test_other_manners_are_offered_to_a_confirmed_board_and_take_nothing_from_it
 
 @pytest.mark.parametrize("name", ["BaseModified", "DeltaCorrupt"])
 def test_a_delta_of_config_that_does_not_work_is_followed_by_the_whole_bundle_once(name: str) -> None:
-    story = on_x("b1", "b2")
+    story = on_x("b1")
     story.push("A", config="Y")
     offered = offer(story.config("b1", "failed", "X", name))
     assert offered.whole
@@ -207,6 +207,23 @@ def test_a_delta_of_config_that_does_not_work_is_followed_by_the_whole_bundle_on
     story.config("b1", "failed", "X", name)
     assert story.status("b1") is Status.FAILED
     assert story.board("b1").quarantine == {Y.sha256}
+    # Another attempt, or another config, begins with a delta again.
+    assert not offer(story.do(Retry())).whole
+    assert offer(story.config("b1", "failed", "X", name)).whole
+    story.config("b1", "idle", "Y")
+    assert not offer(story.push("A", config="Z")).whole
+
+
+def test_a_config_that_a_board_had_all_along_is_right_only_once_it_has_read_that_it_shall_keep_it() -> None:
+    story = on_x("b1")
+    story.build(story.push("B", config="Y"))
+    version = offer(story.push("B", config="X")).desired.version
+    on_b: dict[str, Any] = {"boot_id": "boot-2", "images": {"root": IMAGES["B"]}}
+    # It booted B and may be about to switch to Y.
+    story.config("b1", "idle", "X", version=version - 1, **on_b)
+    assert story.status("b1") is not Status.CONFIRMED
+    story.config("b1", "idle", "X", **on_b)
+    assert story.status("b1") is Status.CONFIRMED
 
 
 def test_a_board_whose_config_is_neither_the_base_nor_the_wanted_one_is_offered_it_anew() -> None:

@@ -189,6 +189,12 @@ def test_no_way_to_a_config_is_longer_than_the_whole_of_it(base: bytes, bundle: 
     assert chosen.source.length == len(chosen.data)
 
 
+def test_a_bundle_that_has_little_of_the_one_before_goes_whole() -> None:
+    chance = random.Random(3)
+    old, new = ("".join(f"sensor-{chance.randrange(10**6)}: on\n" for _ in range(2000)).encode() for _ in range(2))
+    assert ConfigBlobs().make(digest_of(new), new, (digest_of(old), old)).source.kind == "full"
+
+
 def test_boards_that_go_the_same_way_share_its_bytes_until_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     blobs = ConfigBlobs()
     base = digest_of(OLD), OLD
