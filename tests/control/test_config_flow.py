@@ -105,6 +105,7 @@ def test_a_failed_probe_is_quarantined_told_and_undone_by_the_next_commit(tmp_pa
             assert len(status["quarantine"]) == 1
             # Who was fast enough to fail before the abort stopped the rest.
             failed = next(board["device"] for board in status["boards"] if board["status"] == "failed")
+            await service._driver.settled()  # what is decided is seen at once, and history when it is saved
             history = await service.history(failed, 100)
             (why,) = [entry for entry in history if entry["event"] == "failed" and entry["device"] == failed]
             assert why["detail"] == "ProbeFailed: ping: exit status 1"
