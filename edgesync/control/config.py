@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ else:
 
 LIMIT = 64 * 1024
 """Bytes of the file."""
+_BACKEND = re.compile(r"https?://[A-Za-z0-9._\[\]:-]{1,255}(?:/[!-~]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class ServerConfig:
     ALLOWED SIGNERS), or None where nobody need have. `director_key` signs what boards shall run. `http_source` is where
     boards find blobs that the broker has not got, "" for the fleet's own setting. `status_command` is told each change
     of a rollout's phase, () for nobody; `status_notes`: whether commits are noted.
+    `otlp` is the base URL of an OpenTelemetry backend that gets the rollouts' traces, "" for none.
     """
 
     file: Path
@@ -59,6 +62,7 @@ class ServerConfig:
     director_key: Path
     status_command: tuple[str, ...]
     status_notes: bool
+    otlp: str
 
 
 def load(file: Path) -> ServerConfig:
@@ -97,6 +101,9 @@ def _server(file: Path, top: Section) -> ServerConfig:
     if notes not in ("True", "False"):
         status.refuse("notes", repr(notes), "true or false")
     status.close()
+    telemetry = top.section("telemetry", "a table with otlp", required=False)
+    otlp = telemetry.matching("otlp", _BACKEND, "the base URL of an OTLP backend such as http://localhost:4318", "")
+    telemetry.close()
     profiles = top.text("profiles", "a directory of board types", "")
     config = ServerConfig(
         file,
@@ -115,6 +122,7 @@ def _server(file: Path, top: Section) -> ServerConfig:
         (base / trust.text("key", "the director's private key file")).resolve(),
         tuple(command),
         notes == "True",
+        otlp.rstrip("/"),
     )
     trust.close()
     top.close()

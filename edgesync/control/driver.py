@@ -8,6 +8,7 @@ broker, never waits for them.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import TypeVar
 
 from securesystemslib.signer import CryptoSigner
 
-from edgesync.control import journal, rollout
+from edgesync.control import journal, rollout, spans
 from edgesync.control.builds import Builds
 from edgesync.control.planner import BlobKey, Built
 from edgesync.control.publisher import Publisher
@@ -45,6 +46,7 @@ from edgesync.host.tasks import end
 from edgesync.wire.errors import EdgesyncError, StorageError
 from edgesync.wire.ids import BlobId, DeviceId, Digest
 from edgesync.wire.messages import ErrorReport, Source
+from edgesync.wire.trace import Span
 
 log = logging.getLogger("edgesync.rollout")
 
@@ -68,8 +70,11 @@ class Driver:
         clock: Clock,
         *,
         on_saved: Callable[[State, State], None] = lambda _before, _after: None,
+        on_spans: Callable[[Iterable[Span]], None] = lambda _spans: None,
     ) -> None:
-        """`on_saved` is told each two states that follow one another, the second one saved."""
+        """`on_saved` is told each two states that follow one another, the second one saved; `on_spans` what ended with
+        it, in the thread that saved it.
+        """
         kept = builds.kept()
         blobs = {k: b for k, b in loaded.state.blobs.items() if isinstance(b, Built) and b.blob in kept}
         self.state = replace(loaded.state, blobs=blobs)
@@ -77,7 +82,7 @@ class Driver:
         self.making: dict[BlobKey, tuple[str, int, int]] = {}
         self._store, self._builds, self._clock = store, builds, clock
         self._signed = dict(loaded.signed)
-        self._on_saved = on_saved
+        self._on_saved, self._on_spans = on_saved, on_spans
         self._signing = Signing(store, signer, self)
         self._bundles = loaded.bundles
         self._publisher: Publisher | None = None
@@ -85,6 +90,9 @@ class Driver:
         self._heard: dict[DeviceId, Heard] = {}
         self._presence: dict[DeviceId, Presence] = {}
         self._entries: list[Entry] = []
+        self._spans: list[Span] = []
+        # From the time on, so that a server that was restarted gives no two blobs of a rollout one span.
+        self._blob_numbers = itertools.count(int(clock.wall()))
         self._tasks: dict[BlobKey, asyncio.Task[None]] = {}
         self._thread = ThreadPoolExecutor(1, "edgesync-state")
 
@@ -151,8 +159,9 @@ class Driver:
                     events.append(self._queue.get_nowait())
                 before = self.state
                 # A commit moves every board: seconds of work for thousands of them, in which others still ask.
-                self.state, effects, entries = await asyncio.to_thread(self._decide, before, events)
+                self.state, effects, entries, ended = await asyncio.to_thread(self._decide, before, events)
                 self._entries += entries
+                self._spans += ended
                 for event in events:
                     if isinstance(event, BlobReady | BlobFailed):
                         self._tasks.pop(event.key, None)
@@ -176,24 +185,28 @@ class Driver:
             if isinstance(made, Built) and made.blob == blob:
                 self._queue.put_nowait(BlobGone(key))
 
-    def _decide(self, state: State, events: Iterable[Event]) -> tuple[State, list[Effect], list[Entry]]:
+    def _decide(self, state: State, events: Iterable[Event]) -> tuple[State, list[Effect], list[Entry], list[Span]]:
         effects: list[Effect] = []
         entries: list[Entry] = []
+        ended: list[Span] = []
         for event in events:
             now, before = self._clock.wall(), state
             state, more = rollout.step(before, event, now)
             effects += more
             device = event.reported.device if isinstance(event, BoardReported) else None
             entries += journal.entries(before, state, now, device)
-        return state, effects, entries
+            ended += spans.ended(before, state, now, device)
+        return state, effects, entries, ended
 
     async def _save(self, before: State) -> None:
         bundles = self._new_bundles() if self.state.spec is not before.spec else {}
         batch = Batch(before, self.state, self._heard, self._presence, self._entries, bundles)
-        self._heard, self._presence, self._entries = {}, {}, []
+        ended = self._spans
+        self._heard, self._presence, self._entries, self._spans = {}, {}, [], []
 
         def save() -> None:
             self._store.save(batch)
+            self._on_spans(ended)
             for entry in batch.entries:
                 log.info("%s %s %s", entry.device or "fleet", entry.event, entry.detail)
 
@@ -264,16 +277,20 @@ class Driver:
 
         self.making[key] = ("waiting", 0, 0)
         event: Event
+        whose, number, start = self.state.rollout, next(self._blob_numbers), self._clock.wall()
+        length, failed = 0, ""
         try:
             built = await self._builds.make(key, progress)
         except EdgesyncError as error:
             log.error("%s: %s", error.name, error)  # noqa: TRY400 - the text says all
-            event = BlobFailed(key, ErrorReport.of(error))
+            event, failed = BlobFailed(key, ErrorReport.of(error)), error.name
         else:
             self._publisher.restored(built.blob)
-            event = BlobReady(key, built)
+            event, length = BlobReady(key, built), built.length
         finally:
             del self.making[key]
+        end_at = self._clock.wall()
+        self._spans.append(spans.made(whose, str(key), number, start, end_at, length=length, error=failed))
         await self.submit(event)
 
     async def sweep(self) -> None:

@@ -16,7 +16,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgesync.control import api, view
 from edgesync.control.announce import Announcer
@@ -50,6 +50,9 @@ from edgesync.wire import topics
 from edgesync.wire.errors import ConfigError, EdgesyncError, MalformedMessageError, NotReachableError
 from edgesync.wire.ids import SERVER, DeviceId, device_id
 
+if TYPE_CHECKING:
+    from edgesync.control.telemetry import Telemetry
+
 log = logging.getLogger("edgesync.server")
 
 TICK = 5.0
@@ -80,7 +83,16 @@ class Service:
         builds = Builds(config.state / "blobs", images.path_of)
         self._announcer = Announcer(Git(config.repository), config.status_command, notes=config.status_notes)
         signer = load_signer(str(config.director_key))
-        self._driver = Driver(self._store, loaded, builds, signer, clock, on_saved=self._announcer.tell)
+        self._telemetry = _telemetry(config)
+        self._driver = Driver(
+            self._store,
+            loaded,
+            builds,
+            signer,
+            clock,
+            on_saved=self._announcer.tell,
+            on_spans=self._telemetry.tell if self._telemetry else lambda _spans: None,
+        )
         self._view = FleetView(
             loaded.heard,
             loaded.presence,
@@ -124,6 +136,8 @@ class Service:
             await end(task for task, name in tasks.items() if name != "api")
             await asyncio.wait([task for task, name in tasks.items() if name == "api"], timeout=api.STOP_LIMIT + 1)
             await self._link.stop()
+            if self._telemetry:
+                await self._telemetry.close()
             listener.close()
             self._config.socket.unlink(missing_ok=True)
             self._store.close()
@@ -291,6 +305,20 @@ def only_server(config: ServerConfig) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _telemetry(config: ServerConfig) -> Telemetry | None:
+    """Where the rollouts' spans go. Raises ConfigError."""
+    if not config.otlp:
+        return None
+    try:
+        from edgesync.control.telemetry import Telemetry  # noqa: PLC0415 - most servers go without the SDK
+    except ImportError as error:
+        raise ConfigError(
+            f"{config.file}: telemetry.otlp: found {config.otlp!r}, expected OpenTelemetry's SDK beside it ({error}): "
+            "pip install 'edgesync[collector]'"
+        ) from error
+    return Telemetry(config.otlp, config.fleet)
 
 
 def _link_options(config: ServerConfig) -> LinkOptions:

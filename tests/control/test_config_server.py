@@ -128,3 +128,15 @@ def test_who_is_told_of_a_rollout_s_phases_can_be_said(tmp_path: Path):
         load(write(tmp_path, f'{TEXT}[status]\ncommand = "tell"\nnotes = "yes"\n'))
     assert "status.command" in str(error.value)
     assert "status.notes: found 'yes', expected true or false" in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["http://localhost:4318", "https://[::1]:4318/otlp/"])
+def test_a_backend_for_traces_is_a_url_and_by_default_there_is_none(tmp_path: Path, url: str):
+    assert load(write(tmp_path, TEXT)).otlp == ""
+    assert load(write(tmp_path, f'{TEXT}[telemetry]\notlp = "{url}"\n')).otlp == url.rstrip("/")
+
+
+@pytest.mark.parametrize("line", ['otlp = "localhost:4318"', 'otlp = "http://"', 'otpl = "http://a"', "otlp = 1"])
+def test_a_backend_that_is_none_is_refused(tmp_path: Path, line: str):
+    with pytest.raises(ConfigError, match=r"telemetry\.ot[lp]{2}: found"):
+        load(write(tmp_path, f"{TEXT}[telemetry]\n{line}\n"))
