@@ -267,8 +267,9 @@ def test_a_worker_that_derives_the_largest_type_information_stays_below_64_mib(t
     orders = [Order(row, row + first, row + count) for first, count in ((1, len(types)), (0, len(text)))]
     how = Derivation(0, len(old), len(old), orders[0], b"", orders[1], b"")
     copies = Copies(row, row + derived_at(len(old)), row + len(old))
-    blob = esd3.Header(len(old), digest_of(old)[:32], len(old), digest_of(old)[:32]).encode()
-    blob += chapter.encode(chapter.Chapter(copies, NO_TABLES, how), 0, [b""] * -(-len(old) // SEGMENT))
+    blob = esd3.header_of(len(old), digest_of(old), len(old), digest_of(old)).encode()
+    segments = [b""] * -(-len(old) // SEGMENT)
+    blob += chapter.encode(chapter.Chapter(copies, NO_TABLES, how), 0, segments, (len(old), len(old)))
     for name, data in (("base", old), ("blob", blob), ("target", b"")):
         (tmp_path / name).write_bytes(data)
     play(MEASURED)
