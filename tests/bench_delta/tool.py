@@ -62,7 +62,7 @@ def edgesync_(verb: str) -> Call:
         from edgesync.delta.make import make_delta
 
         return lambda old, new, out: make_delta(old, new, out) and None
-    from edgesync.delta import api
+    from edgesync.delta import api, chapter, segment  # noqa: F401 - what `api` imports when it meets the first word
 
     return lambda old, delta, out: api.apply(old, delta, out) and None
 
