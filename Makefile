@@ -11,7 +11,7 @@ STAMPS := $(VENV)/stamps
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url
 EXTRAS := --extra control --extra collector --extra postgres --extra zstd --extra lake --extra notebooks --extra sim --extra dev
 
-.PHONY: help install system demo test lint bench bench-delta fuzz lock clean
+.PHONY: help install system demo test lint bench bench-delta sample-data fuzz lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ $(STAMPS)/%: requirements/%.txt $(STAMPS)/install
 bench-delta: $(STAMPS)/bench ## Measure deltas against every peer; ARGS="--pairs demo-v1-v2 --peers bsdiff4" for some
 	@devices/workstation/install bench
 	$(BIN)/python -m tests.bench_delta $(ARGS)
+
+sample-data: install ## Make the notebooks' data anew: a model fleet's day, through broker, receiver and exporter
+	$(BIN)/python -m notebooks.sample
 
 fuzz: $(STAMPS)/fuzz ## Throw damaged deltas at the reader for FUZZ_SECONDS (60); needs a Python that atheris has wheels for
 	$(BIN)/python -m tests.fuzz.delta_reader -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/ build/fuzz/corpus
