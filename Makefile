@@ -11,7 +11,7 @@ STAMPS := $(VENV)/stamps
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url
 EXTRAS := --extra control --extra collector --extra postgres --extra zstd --extra lake --extra notebooks --extra sim --extra dev
 
-.PHONY: help install system demo test lint bench bench-delta sample-data fuzz lock clean
+.PHONY: help install system demo test lint bench bench-delta notebooks sample-data fuzz lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ $(STAMPS)/%: requirements/%.txt $(STAMPS)/install
 bench-delta: $(STAMPS)/bench ## Measure deltas against every peer; ARGS="--pairs demo-v1-v2 --peers bsdiff4" for some
 	@devices/workstation/install bench
 	$(BIN)/python -m tests.bench_delta $(ARGS)
+
+notebooks: install ## Open the notebooks in JupyterLab, on this machine's loopback only
+	$(BIN)/jupyter lab --ip 127.0.0.1 --notebook-dir notebooks
 
 sample-data: install ## Make the notebooks' data anew: a model fleet's day, through broker, receiver and exporter
 	$(BIN)/python -m notebooks.sample
