@@ -49,6 +49,11 @@ class Spool:
     def __bool__(self) -> bool:
         return bool(self._memory or self._reading or self._files)
 
+    @property
+    def waiting(self) -> int:
+        """Bytes in memory; what is on the disk is the disk's."""
+        return self._bytes + sum(map(len, self._reading))
+
     def put(self, message: bytes) -> None:
         """Behind all others. Where there is no room, the oldest go."""
         self._memory.append(message)

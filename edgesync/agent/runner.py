@@ -14,11 +14,12 @@ from typing import Any
 import edgesync
 from edgesync.agent import effects, events, machine, record, slots
 from edgesync.agent.applier import Applier
+from edgesync.agent.boots import GOODBYE, Boots
 from edgesync.agent.config import AgentConfig
 from edgesync.agent.configurator import Configurator
 from edgesync.agent.downloader import Downloader
 from edgesync.agent.events import Event
-from edgesync.agent.gate import Deed, Gate, Obstacle
+from edgesync.agent.gate import Gate, Obstacle
 from edgesync.agent.journal import Journal
 from edgesync.agent.ledger import Ledger
 from edgesync.agent.offers import Offers
@@ -39,15 +40,12 @@ from edgesync.wire.errors import (
     ClockJumpedError,
     EdgesyncError,
     MessageTooLargeError,
-    ProbeFailedError,
 )
 from edgesync.wire.ids import fleet_of
 from edgesync.wire.messages import ErrorReport, Phase, Reported
 
 EVENTS = 256
 """Events that wait for the machine; each comes from a stage that runs once at a time, so there are never many."""
-GOODBYE = 30.0
-"""Seconds that a reboot waits for the report before it: silence after an activation counts as loss."""
 CLOCK_JUMP = 60
 """Seconds backwards that are told; less is NTP at work."""
 CLOCK_EVERY = 10.0
@@ -67,7 +65,7 @@ class AgentService:
         port: TelemetryPort | None = None,
     ) -> None:
         """`port` takes what the agent tells of itself; without one nobody listens."""
-        self._config, self._backend, self._confirm_seconds = config, backend, profile.confirm_seconds
+        self._config, self._backend = config, backend
         self._fleet = fleet_of(config.device)
         self._clock = SystemClock()
         self._journal = Journal(config.state)
@@ -88,7 +86,6 @@ class AgentService:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake: asyncio.TimerHandle | None = None
         self._asking: asyncio.Task[None] | None = None
-        self._activating: asyncio.Task[None] | None = None
         staging = Staging(config.state)
         self._staging = staging
         self._downloader = Downloader(
@@ -103,6 +100,14 @@ class AgentService:
         )
         self._applier = Applier(backend, staging, self._emit)
         self._reporter = Reporter(self._link, config.report_key, self._compose, self._reported)
+        self._boots = Boots(
+            backend,
+            self._gate,
+            self._reporter,
+            confirm_seconds=profile.confirm_seconds,
+            spawn=self._spawn,
+            emit=self._emit,
+        )
         self._presence = Presence(
             self._link,
             topics.up(self._fleet, config.device),
@@ -210,21 +215,20 @@ class AgentService:
             case effects.Stop():
                 self._downloader.stop()
                 self._applier.stop()
-                self._stop_activating()
+                self._boots.stop()
             case effects.Forget(keep):
                 self._downloader.stop_unless(keep)
                 self._staging.forget(keep)
             case effects.Apply(target):
                 self._applier.start(target)
             case effects.Activate():
-                self._stop_activating()
-                self._activating = self._spawn(self._activate())
+                self._boots.activate()
             case effects.Reboot():
-                self._spawn(self._give_up())
+                self._boots.give_up()
             case effects.MarkGood():
-                self._spawn(self._mark_good())
+                self._boots.mark_good()
             case effects.Probe():
-                self._spawn(self._probe())
+                self._boots.probe()
             case effects.Report(within):
                 still = self._journal.state.phase is Phase.IDLE
                 self._reporter.request(max(within, self._configurator.linger if still else 0.0))
@@ -232,63 +236,6 @@ class AgentService:
                 if self._wake:
                     self._wake.cancel()
                 self._wake = asyncio.get_running_loop().call_later(seconds, self._emit, events.Woken())
-
-    async def _mark_good(self) -> None:
-        """A healthy slot that stays unmarked falls back at the next boot, so a disk that is full is waited for."""
-        for _ in range(record.SAVE_TRIES):
-            try:
-                self._backend.mark_good()
-            except EdgesyncError as error:
-                log.warning("slot not marked good: %s: %s", error.name, error)
-                self._emit(events.Noticed(error))
-                await asyncio.sleep(record.SAVE_WAIT)
-            else:
-                return
-
-    def _stop_activating(self) -> None:
-        if self._activating:
-            self._activating.cancel()
-            self._activating = None
-
-    async def _activate(self) -> None:
-        await self._reporter.settled(GOODBYE)
-        deed = Deed("switch", "firmware")
-        if await self._gate.passed(deed, lambda error: self._emit(events.PutOff(None, error))):
-            # The machine asks for it again: what boots next has to be in the journal before.
-            self._emit(events.LetThrough(None))
-            return
-        try:
-            self._backend.activate()
-        except EdgesyncError as error:
-            self._not_rebooted(error)
-            return
-        self._reboot()
-
-    async def _give_up(self) -> None:
-        await self._reporter.settled(GOODBYE)
-        self._reboot()
-
-    def _reboot(self) -> None:
-        try:
-            self._backend.reboot()
-        except EdgesyncError as error:
-            self._not_rebooted(error)
-
-    def _not_rebooted(self, error: EdgesyncError) -> None:
-        log.warning("reboot failed: %s: %s", error.name, error)
-        self._emit(events.ActivateFailed(error))
-
-    async def _probe(self) -> None:
-        """Healthy is: storage, keys, workers, the network and the broker together carried one report."""
-        if await self._reporter.settled(self._confirm_seconds):
-            self._emit(events.ProbePassed())
-        else:
-            seconds = self._confirm_seconds
-            error = ProbeFailedError(
-                f"slot {self._journal.state.slot}: no report reached the broker in {seconds:.0f} s"
-            )
-            log.warning("%s", error)
-            self._emit(events.ProbeFailed(error))
 
     # --- the link -----------------------------------------------------------------------------------------------
 

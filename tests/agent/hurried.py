@@ -28,7 +28,7 @@ def board(root: Path, config: str) -> int:
 
 
 def agent(config: str) -> int:
-    from edgesync.agent import attendance, downloader, fetch, gate, machine, offers, pauses, record, runner
+    from edgesync.agent import attendance, boots, downloader, fetch, gate, machine, offers, pauses, record, runner
     from edgesync.boards import profile
     from edgesync.cli.main import main
 
@@ -42,6 +42,7 @@ def agent(config: str) -> int:
         (attendance, "CALM", 1.0),
         (gate, "AGAIN", 1.0),
         (gate, "LOOK", 0.2),
+        (boots, "GOODBYE", 2.0),
         (runner, "GOODBYE", 2.0),
         (offers, "FORGED_WAIT", 0.01),
         (record, "SAVE_WAIT", 0.5),

@@ -15,6 +15,7 @@ from collector_ext.exporter.mqtt.config import KIB, MqttExporterConfig
 from collector_ext.otlp.compact import pack
 from collector_ext.otlp.encode import encode
 from collector_ext.pdata import Data
+from collector_ext.selfmetrics import QUEUE_BYTES, QUEUE_DROPPED
 from collector_ext.spool import Spool
 from collector_ext.status import Status
 from collector_ext.tasks import Background
@@ -38,7 +39,9 @@ class MqttExporter:
         self._news = asyncio.Event()
         meter = settings.meter
         self._sent = meter.counter("collector_mqtt_sent_bytes", "Telemetry that the broker has acknowledged")
-        self._dropped = meter.gauge("collector_mqtt_dropped", "Batches that were dropped while there was no connection")
+        self._waiting = meter.gauge(QUEUE_BYTES, "Bytes that wait in queues, by component")
+        self._dropped = meter.gauge(QUEUE_DROPPED, "What queues had no room for, by component")
+        self._name = str(settings.id)
 
     def ride(self, _device: str, _port: TelemetryPort, uplink: Uplink) -> None:
         self._uplink = uplink
@@ -66,8 +69,12 @@ class MqttExporter:
         except EdgesyncError as error:
             raise PermanentError(str(error)) from error
         self._spool.put(packed)
-        self._dropped.set(self._spool.dropped)
+        self._tell(self._spool)
         self._news.set()
+
+    def _tell(self, spool: Spool) -> None:
+        self._waiting.set(spool.waiting, component=self._name)
+        self._dropped.set(spool.dropped, component=self._name)
 
     async def _send(self, host: Host, uplink: Uplink, spool: Spool) -> None:
         wait, well = AGAIN_FIRST, True
@@ -91,4 +98,5 @@ class MqttExporter:
                     host.report_status(Status.OK)
                 wait, well = AGAIN_FIRST, True
                 spool.done(message)
+                self._tell(spool)
                 self._sent.add(len(message))
