@@ -6,7 +6,10 @@ The three signals' responses have one shape: `partial_success` with how many wer
 from __future__ import annotations
 
 from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from edgesync.wire.fields import storable
 
 TEXT_LIMIT = 200
 """Characters of the reason that are kept."""
@@ -22,3 +25,8 @@ def rejected(body: bytes) -> tuple[int, str]:
         return 0, ""
     text = "".join(c if c.isprintable() else "?" for c in partial.error_message[:TEXT_LIMIT])
     return max(0, partial.rejected_spans), text
+
+
+def failure(why: str) -> bytes:
+    """The body of an answer that is no success."""
+    return bytes(Status(message=storable(why)).SerializeToString())

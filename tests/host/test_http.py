@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesync.host import http
-from edgesync.host.http import Answer, Endpoint, HttpServer, not_found, parse_endpoint
+from edgesync.host.http import Answer, Endpoint, HttpServer, Post, not_found, parse_endpoint
 from edgesync.wire.errors import ConfigError, NotReachableError
 
 HERE = Endpoint("127.0.0.1", 0)
@@ -45,6 +45,29 @@ def answers(*requests: bytes) -> list[bytes]:
             await server.close()
 
     return asyncio.run(life())
+
+
+def posted(*requests: bytes, limit: int = 10) -> list[bytes]:
+    """What a server answers that gives back the bodies it takes."""
+
+    async def taker(post: Post) -> Answer:
+        if post.path == "/slow":
+            await asyncio.sleep(60)
+        return Answer(post.path.encode() + b" " + post.headers.get("x-y", "").encode() + b" " + post.body)
+
+    async def life() -> list[bytes]:
+        server = HttpServer(HERE, handler, taker, body_limit=limit)
+        await server.start()
+        try:
+            return [await ask(server, request) for request in requests]
+        finally:
+            await server.close()
+
+    return asyncio.run(life())
+
+
+def post(body: bytes, *headers: str, target: str = "/here") -> bytes:
+    return "\r\n".join([f"POST {target} HTTP/1.1", *headers, "", ""]).encode() + body
 
 
 def get(target: str, method: str = "GET") -> bytes:
@@ -81,6 +104,61 @@ def test_a_head_has_no_body() -> None:
 )
 def test_what_is_no_get_that_it_knows_is_refused(request_: bytes, status: bytes) -> None:
     assert answers(request_)[0].startswith(b"HTTP/1.1 " + status)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        post(b"0123456789", "Content-Length: 10", "X-Y: a: b "),
+        post(b"4\r\n0123\r\n006;x=y\r\n456789\r\n0\r\nT: x\r\n\r\n", "Transfer-Encoding: Chunked", "x-y:a: b"),
+    ],
+)
+def test_a_post_is_taken_with_its_headers_and_body_whole_or_in_chunks(request_: bytes) -> None:
+    head, _, body = posted(request_)[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK")
+    assert body == b"/here a: b 0123456789"
+
+
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (post(b"", "Content-Length: 11"), b"413 "),  # before a byte of it is read
+        (post(b"", "Content-Length: 99999999999999999999"), b"413 "),
+        (post(b"6\r\n012345\r\n5\r\n", CHUNKED), b"413 "),
+        (post(b""), b"411 "),
+        (post(b"", "Content-Length: -1"), b"411 "),
+        (post(b"", "Content-Length : 1"), b"400 "),
+        (post(b"", "no header"), b"400 "),
+        (post(b"-1\r\n", CHUNKED), b"400 "),
+        (post(b"1\r\nabc", CHUNKED), b"400 "),
+        (post(b"0" * http.HEAD_LIMIT * 2, CHUNKED), b"400 "),
+        (post(b"0\r\n" + b"a: b\r\n" * 99, CHUNKED), b"400 "),
+    ],
+)
+def test_a_body_that_is_too_large_or_wrong_is_refused(request_: bytes, status: bytes) -> None:
+    assert posted(request_)[0].startswith(b"HTTP/1.1 " + status)
+
+
+@pytest.mark.parametrize(
+    "request_", [post(b"abc", "Content-Length: 4"), post(b"4\r\nab", CHUNKED), post(b"4", CHUNKED)]
+)
+def test_a_body_that_is_cut_off_is_not_taken(request_: bytes) -> None:
+    assert posted(request_) == [b""]
+
+
+def test_who_takes_a_post_for_too_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "TAKE_LIMIT", 0.1)
+    assert posted(post(b"", "Content-Length: 0", target="/slow"))[0].startswith(b"HTTP/1.1 503 ")
+
+
+@settings(max_examples=20)
+@given(st.binary(max_size=40), st.sampled_from([CHUNKED, "Content-Length: 9", ""]))
+def test_whatever_body_comes_the_next_one_is_taken(body: bytes, header: str) -> None:
+    whole = post(b"abc", "Content-Length: 3")
+    assert posted(post(body, header) if header else body, whole)[-1].endswith(b"/here  abc")
 
 
 @settings(max_examples=20)

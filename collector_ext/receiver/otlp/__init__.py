@@ -1,0 +1,1 @@
+"""`otlp`: what others send as OTLP over HTTP."""
