@@ -7,6 +7,7 @@ test with the exact reason; with EDGESYNC_REQUIRE_ALL=1, as in CI, it is a failu
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Generator
 
 import pytest
@@ -23,6 +24,10 @@ settings.register_profile(
 )
 settings.register_profile("search", settings.get_profile("repeatable"), derandomize=False, max_examples=2000)
 settings.load_profile(os.environ.get("EDGESYNC_HYPOTHESIS", "repeatable"))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts background jobs with Ctrl-C ignored, and what tests start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _no_broker() -> str:
@@ -61,7 +66,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def require() -> Callable[[str], None]:
     """`require(missing)`: goes on when `missing` is "", else the test is skipped with it as the reason."""
     return refuse

@@ -6,7 +6,6 @@ import random
 import struct
 
 import pytest
-from conftest import refuse
 from delta_parts import opened
 from delta_trees import ext4, missing, raw, squashfs, tar, written
 from hypothesis import given
@@ -29,8 +28,8 @@ MAKERS = {"tar": lambda _: tar(TREE), "ext4": ext4, "squashfs": squashfs}
 
 
 @pytest.fixture(params=MAKERS, scope="module")
-def image(request, tmp_path_factory):
-    refuse(missing(*{"ext4": ["mke2fs"], "squashfs": ["mksquashfs"], "tar": []}[request.param]))
+def image(request, tmp_path_factory, require):
+    require(missing(*{"ext4": ["mke2fs"], "squashfs": ["mksquashfs"], "tar": []}[request.param]))
     return MAKERS[request.param](written(tmp_path_factory.mktemp("image"), TREE))
 
 
@@ -60,15 +59,15 @@ def test_no_file_shares_a_byte_with_another(tmp_path, image):
     assert rows[-1][0] + rows[-1][1] <= len(image)
 
 
-def test_two_names_of_one_file_are_one_file(tmp_path):
-    refuse(missing("mke2fs"))
+def test_two_names_of_one_file_are_one_file(tmp_path, require):
+    require(missing("mke2fs"))
     root = written(tmp_path, {"a": b"a" * 3000})
     os.link(root / "a", root / "b")
     assert len(found(tmp_path / "image", ext4(root))) == 1
 
 
-def test_two_files_in_the_same_blocks_are_one_file(tmp_path):
-    refuse(missing("mksquashfs"))
+def test_two_files_in_the_same_blocks_are_one_file(tmp_path, require):
+    require(missing("mksquashfs"))
     root = written(tmp_path, {"a": b"a" * 3000, "b": b"a" * 3000, "c": b"c"})
     assert len(found(tmp_path / "image", squashfs(root))) == 2
 
@@ -96,7 +95,7 @@ def test_a_header_that_lies_breaks_nothing(tmp_path, image, at, value, data):
     assert sum(map(len, there.values())) < 1 << 30
 
 
-def test_a_compressed_squashfs_is_one_piece(tmp_path):
-    refuse(missing("mksquashfs"))
+def test_a_compressed_squashfs_is_one_piece(tmp_path, require):
+    require(missing("mksquashfs"))
     root = written(tmp_path, {"file": b"text " * 9000})
     assert found(tmp_path / "image", squashfs(root, "-comp", "gzip")) == {}

@@ -5,7 +5,6 @@ import struct
 
 import numpy as np
 import pytest
-from conftest import refuse
 from delta_kernels import kernels, raw_kernel
 from delta_parts import Bench, linked, opened
 from delta_trees import missing, small_scale, squashfs, tar, written
@@ -32,9 +31,9 @@ def whole(fd):
 
 
 @pytest.fixture(scope="module")
-def scattered(tmp_path_factory):
+def scattered(tmp_path_factory, require):
     """Two file systems in which the ends of files lie together in other places, and programs among them."""
-    refuse(missing("mksquashfs"))
+    require(missing("mksquashfs"))
     images = []
     for number, grown in enumerate(({}, GROWN)):
         tree = {f"bin/{name}": linked(grown if name == "c" else {}, 3000) for name in "abc"}
