@@ -20,6 +20,7 @@ COMMANDS = (
     "serve",
     "status",
     "commands",
+    "report",
     "agent",
     "board",
     "link",
