@@ -31,6 +31,8 @@ rollouts.known(opened)
 
 # %% [markdown]
 # ## The commit
+#
+# The server tells it when the rollout is over; until then there is no row.
 
 # %%
 rollouts.commit(opened, rollout)

@@ -110,9 +110,11 @@ def timeline(frame: Any) -> None:
     waves = list(dict.fromkeys(frame.wave))
     for number, wave in enumerate(waves):
         part = frame[(frame.wave == wave) & (frame.error == "")]
-        ax.barh(part.index, part.ended - part.offered, left=part.offered, color=COLOURS[number], label=wave, height=0.7)
+        colour = COLOURS[number % len(COLOURS)]
+        ax.barh(part.index, part.ended - part.offered, left=part.offered, color=colour, label=wave, height=0.7)
     failed = frame[frame.error != ""]
-    ax.barh(failed.index, failed.ended - failed.offered, left=failed.offered, color=RED, label="failed", height=0.7)
+    if len(failed):  # of nothing matplotlib draws a legend all the same, in another colour
+        ax.barh(failed.index, failed.ended - failed.offered, left=failed.offered, color=RED, label="failed", height=0.7)
     ax.invert_yaxis()
     ax.grid(axis="x", alpha=0.3)
     _legend(ax)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 from analysis_parts import BEGIN, MINUTE, ROLLOUT, board, fill, numbers, said, span
 
-from collector_ext.analysis import health, incident, links, memory, rollouts
+from collector_ext.analysis import health, incident, links, memory, plots, rollouts
 from collector_ext.analysis.finding import NOTHING
 from collector_ext.lake.reader import Lake
 from collector_ext.pdata import Data
@@ -160,6 +161,16 @@ def test_a_rollout_that_all_boards_confirmed_has_no_cause(tmp_path: Path) -> Non
     with Lake(fill(tmp_path, board(A))) as lake:
         assert rollouts.cause(lake, ROLLOUT) is NOTHING
         assert list(rollouts.boards(lake, ROLLOUT).minutes) == [5.0]
+
+
+@pytest.mark.parametrize(("error", "legend"), [("", ["canary"]), ("BootFailed", ["canary", "failed"])])
+def test_a_timeline_explains_only_the_colours_that_it_has(tmp_path: Path, error: str, legend: list[str]) -> None:
+    with Lake(fill(tmp_path, board(A), board(B, error))) as lake:
+        frame = rollouts.boards(lake, ROLLOUT).assign(wave="canary")
+    plots.timeline(frame)
+    shown = plt.gcf().axes[0].get_legend()
+    plt.close()
+    assert [text.get_text() for text in shown.get_texts()] == legend
 
 
 # --- incidents -----------------------------------------------------------------------------------------------------
