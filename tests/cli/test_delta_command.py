@@ -78,13 +78,12 @@ def test_a_failure_names_file_and_reason_and_leaves_no_file(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_make_leaves_nothing(lab: Path, number: signal.Signals):
-    (lab / "old").write_bytes(bytes(range(256)) * 40_000)  # repetition keeps a suffix sort busy for long
+    (lab / "old").write_bytes(bytes(range(256)) * 160_000)  # repetition keeps a suffix sort busy for long
     command = subprocess.Popen([*COMMAND, "make", "old", "new", "-o", "d"], cwd=lab, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(lab.glob(".edgesync-*")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    time.sleep(0.5)
     command.send_signal(number)
     _, said = command.communicate(timeout=20)
     assert (command.returncode, said) == (130, "")
