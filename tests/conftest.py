@@ -56,6 +56,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             refuse(missing())
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes after their parameter: what they hold may tell the time (gzip), and every worker must see one name."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
