@@ -163,13 +163,13 @@ while not os.path.exists(told + ".stop"):
         fd = os.open(current, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         continue
+    seen = set()
     try:
-        seen = set()
         for number in range(8):
             with open(os.open(f"app/{number}", os.O_RDONLY, dir_fd=fd), "rb") as file:
                 seen.add(file.read())
-    except FileNotFoundError:
-        continue  # pruned under its hands: it opens `current` again
+    except FileNotFoundError as error:
+        seen.add(repr(error).encode())  # as bad as a mixture
     finally:
         os.close(fd)
     looks += 1

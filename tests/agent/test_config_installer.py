@@ -15,6 +15,7 @@ from edgesync.agent.staging import Staging
 from edgesync.agent.tree import events
 from edgesync.agent.tree import trees as trees_module
 from edgesync.agent.tree.installer import Installer
+from edgesync.agent.tree.trees import GRACE
 from edgesync.boards.profile import Command, ConfigProfile
 from edgesync.host.clock import SystemClock, TrustedTime
 from edgesync.wire.ids import Digest
@@ -148,14 +149,16 @@ def test_going_back_asks_for_nothing_that_can_be_missing(tmp_path: Path, monkeyp
         (bench.disk.root / "bundles" / failed).unlink()
         bench.installer.go_back(old, failed)
         assert await bench.next() == events.WentBack(old)
-        bench.disk.trees.prune((old,))
+        bench.disk.trees.prune((old,), now=0.0)
+        bench.disk.trees.sweep(GRACE)
         (bench.disk.root / "bundles" / old).unlink()
         bench.disk.trees.unlink()
         bench.installer.go_back(old, "")
         assert await bench.next() == events.WentBack(old)
         assert bench.disk.trees.linked() == old
         bench.disk.trees.unlink()
-        bench.disk.trees.prune(())
+        bench.disk.trees.prune((), now=0.0)
+        bench.disk.trees.sweep(GRACE)
         bench.installer.go_back(old, "")
         lost = await bench.next()
         assert isinstance(lost, events.GoBackFailed)
@@ -176,6 +179,26 @@ def test_healing_is_of_what_is_in_force_by_then_and_of_nothing_else(tmp_path: Pa
         bench.installer.heal(one)
         bench.installer.heal(two)
         assert await bench.next() == events.Healed(two), "nothing is said of the other"
+
+    play(tmp_path, scenario)
+
+
+def test_a_tree_that_failed_goes_when_its_readers_had_their_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        old, failed = bench.disk.install(made(ONE)), bench.disk.install(made(TWO))
+        bench.installer.go_back(old, failed)
+        bench.installer.prune((old,))
+        assert await bench.next() == events.WentBack(old)
+        async with bench.installer.at_work:  # what was asked for is done
+            assert (bench.disk.root / "trees" / failed / "app" / "main.conf").read_bytes() == b"speed = 2\n"
+        monkeypatch.setattr(trees_module, "GRACE", 0.05)
+        bench.installer.prune((old,))
+        async with asyncio.timeout(20):
+            while len(list((bench.disk.root / "trees").iterdir())) > 1:
+                await asyncio.sleep(0.01)
+        assert bench.disk.trees.linked() == old
 
     play(tmp_path, scenario)
 

@@ -79,6 +79,7 @@ class Installer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._broken: asyncio.Future[None] | None = None
         self._preparing: tuple[Digest, asyncio.Task[None]] | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
 
     def prepare(self, target: ConfigTarget) -> None:
         """Answers `Prepared` or `PrepareFailed`. What is being prepared already goes on."""
@@ -116,6 +117,8 @@ class Installer:
         try:
             await self._broken
         finally:
+            if self._sweeping:
+                self._sweeping.cancel()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -296,7 +299,8 @@ class Installer:
             wrong = self._trees.standing(config)
             settings, tree = await self._put_in_force(config)
             if tree != self._trees.path(wrong):
-                self._trees.remove(wrong)
+                self._trees.leave(wrong, self._clock.monotonic())
+                await self._sweep()
                 self._switched()
             await self._reload(settings.reload, tree)
         except EdgesyncError as error:
@@ -308,7 +312,22 @@ class Installer:
 
     async def _prune(self, keep: tuple[Digest, ...]) -> None:
         try:
-            self._trees.prune(keep)
+            self._trees.prune(keep, self._clock.monotonic())
             self._bundles.prune(keep)
         except EdgesyncError as error:  # what is left over costs room, and is tried again after the next change
             log.warning("not pruned: %s: %s", error.name, error)
+        await self._sweep()
+
+    async def _sweep(self) -> None:
+        """Remove the trees whose readers had their time, now and when that of the next is over."""
+        if self._sweeping:
+            self._sweeping.cancel()
+            self._sweeping = None
+        try:
+            wait = self._trees.sweep(self._clock.monotonic())
+        except EdgesyncError as error:
+            log.warning("not pruned: %s: %s", error.name, error)
+            return
+        if wait is not None:
+            again = partial(self._in_turn, self._sweep)
+            self._sweeping = asyncio.get_running_loop().call_later(wait, lambda: self._spawn(again()))

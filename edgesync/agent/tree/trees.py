@@ -5,8 +5,8 @@
     <root>/trees/new           being written
     <root>/current             a link to the tree in force: trees/<digest>
 
-A reader that opens `current` as a directory, once, reads one tree: the old one or the new one. The one that was left
-stays until the next has proved itself.
+A reader that opens `current` as a directory, once, reads one tree: the old one or the new one. A tree that nobody needs
+any more stays a while for those who have it open.
 
 Everything is opened below a directory that is held open and never through a link, so a link that someone has put in our
 place leads nowhere.
@@ -29,6 +29,8 @@ from edgesync.wire.errors import DiskFullError, MalformedMessageError, StorageEr
 from edgesync.wire.ids import Digest, parse_digest
 
 LINK = "current"
+GRACE = 60.0
+"""Seconds that a reader has from opening a tree to its last file, whatever becomes of that tree."""
 _NEW = "new"
 _BLOCK = 4096
 """Bytes of a file system that a small file or a directory takes."""
@@ -52,6 +54,8 @@ class Trees:
             os.makedirs(self._directory, exist_ok=True)
             for directory in (self.root, self._directory):  # applications read here, whatever our umask is
                 os.chmod(directory, _DIR_MODE)
+        self._left: dict[str, float] = {}
+        """Trees that may go, and since when, by the caller's clock."""
 
     def linked(self) -> Name:
         """The bundle whose tree is in force, as the link says; "" where there is none."""
@@ -87,6 +91,7 @@ class Trees:
                         break
                     yield
                 if right:
+                    self._left.pop(name, None)
                     return name
             new = self.path(_NEW)
             _remove(new)
@@ -102,6 +107,7 @@ class Trees:
             _remove(self.path(name))
             os.rename(new, self.path(name))
             fsync_dir(self._directory)
+            self._left.pop(name, None)
             return name
 
     def switch(self, name: str) -> None:
@@ -113,6 +119,7 @@ class Trees:
             return
         if os.path.lexists(path) and not os.path.islink(path):
             raise StorageError(f"{path}: found something that is no link; move it away")
+        self._left.pop(name, None)
         temporary = f"{path}.new"
         with storage_errors(path):
             if os.path.lexists(temporary):
@@ -173,20 +180,30 @@ class Trees:
             return []
         return [self.root, *(directory for directory, _, _ in os.walk(tree))]
 
-    def remove(self, name: str) -> None:
-        """Remove a tree that is not in force."""
-        if name != self._linked():
-            _remove(self.path(name))
+    def leave(self, name: str, now: float) -> None:
+        """A tree that was in force is needed no more; `sweep` removes it when its time has come."""
+        self._left[name] = now
 
-    def prune(self, keep: Collection[Digest]) -> None:
-        """Remove all trees but the one in force and one of each of these bundles."""
+    def prune(self, keep: Collection[Digest], now: float) -> None:
+        """Leave all trees but the one in force and one of each of these bundles."""
         standing = {self._linked()}
         standing |= {self.standing(digest) for digest in keep if any(map(self._stands, _names(digest)))}
         with storage_errors(self._directory):
-            names = os.listdir(self._directory)
-        for name in names:
-            if name not in standing:
-                _remove(self.path(name))
+            names = set(os.listdir(self._directory))
+        self._left = {name: self._left.get(name, now) for name in names - standing}
+
+    def sweep(self, now: float) -> float | None:
+        """Remove the trees that were left long enough ago. Seconds until the next of them, None for no more."""
+        left = {name: since + GRACE - now for name, since in self._left.items()}
+        for name, wait in left.items():
+            if wait <= 0:
+                self._clear(name)
+        return min((wait for wait in left.values() if wait > 0), default=None)
+
+    def _clear(self, name: str) -> None:
+        del self._left[name]
+        if name != self._linked():
+            _remove(self.path(name))
 
     def _linked(self) -> str:
         """The name of the tree in force; "" for none, and for something that is no link of ours."""
@@ -203,6 +220,9 @@ class Trees:
     def _make_room(self, entries: tuple[Entry, ...]) -> None:
         blocks = sum(-(-entry.length // _BLOCK) for entry in entries) + len(_directories({e.path: e for e in entries}))
         needed, free = blocks * _BLOCK, free_bytes(self._directory) - RESERVE
+        while needed > free and self._left:  # what is left for readers' sake must not keep new config out
+            self._clear(min(self._left, key=self._left.__getitem__))
+            free = free_bytes(self._directory) - RESERVE
         if needed > free:
             raise DiskFullError(f"{self._directory}: a tree needs {needed} bytes, {max(0, free)} are free")
 
