@@ -1,25 +1,32 @@
-"""`service::telemetry::metrics`: /metrics for Prometheus, with what the process itself costs."""
+"""/metrics for Prometheus: any text at an endpoint, and `service::telemetry::metrics`: what the process costs."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from collector_ext.config import MetricsTelemetry
 from collector_ext.selfmetrics import Meter
+from collector_ext.textformat import CONTENT_TYPE
 from edgesync.host.http import Answer, HttpServer, not_found, parse_endpoint
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+def metrics_server(endpoint: str, text: Callable[[], bytes]) -> HttpServer:
+    """Answers `GET /metrics` with what `text` makes at that moment. Raises ConfigError."""
+
+    def answer(path: str, _query: Mapping[str, str]) -> Answer:
+        return Answer(text(), content_type=CONTENT_TYPE) if path == "/metrics" else not_found()
+
+    return HttpServer(parse_endpoint(endpoint), answer)
 
 
 class Exposition:
     """Listens from `start` to `shutdown` where an address is configured."""
 
     def __init__(self, meter: Meter, config: MetricsTelemetry) -> None:
-        self._meter = meter
         on = config.address and config.level != "none"
-        self._server = HttpServer(parse_endpoint(config.address), self._answer) if on else None
+        self._server = metrics_server(config.address, meter.exposition) if on else None
         self._began = time.monotonic()
         self._memory = meter.gauge("otelcol_process_memory_rss", "Resident memory in bytes")
         self._cpu = meter.counter("otelcol_process_cpu_seconds", "User and system time of the process in seconds")
@@ -39,9 +46,6 @@ class Exposition:
     async def shutdown(self) -> None:
         if self._server:
             await self._server.close()
-
-    def _answer(self, path: str, _query: Mapping[str, str]) -> Answer:
-        return Answer(self._meter.exposition(), content_type=CONTENT_TYPE) if path == "/metrics" else not_found()
 
     def _observe(self) -> None:
         with open("/proc/self/statm", "rb") as file:

@@ -13,6 +13,9 @@ from enum import IntEnum
 Value = None | bool | int | float | str | bytes | tuple["Value", ...] | Mapping[str, "Value"]
 Attributes = Mapping[str, Value]
 
+DEVICE = "edgesync.device"
+"""The resource attribute that says which board it was, set where the broker has checked it against the certificate."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resource:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from collector_ext.textformat import head, inside, line
+
 SERIES_LIMIT = 500
 """Series of one metric."""
 DROPPED = "collector_selfmetrics_dropped_series"
@@ -84,25 +86,11 @@ class Meter:
 
     def _lines(self) -> Iterator[str]:
         for name, instrument in sorted(self._instruments.items()):
-            yield f"# HELP {name} {_escape(instrument.help, quotes=False)}\n# TYPE {name} {instrument.kind}\n"
+            yield head(name, instrument.kind, instrument.help)
             for labels, value in sorted(instrument.series.items()):
-                inside = ",".join(f'{key}="{_escape(text)}"' for key, text in labels)
-                yield f"{name}{{{inside}}} {_number(value)}\n" if inside else f"{name} {_number(value)}\n"
+                yield line(name, inside(labels), value)
         dropped = {name: one.dropped for name, one in self._instruments.items() if one.dropped}
         if dropped:
-            yield f"# HELP {DROPPED} Measurements beyond {SERIES_LIMIT} series of a metric\n# TYPE {DROPPED} counter\n"
+            yield head(DROPPED, "counter", f"Measurements beyond {SERIES_LIMIT} series of a metric")
             for name, count in sorted(dropped.items()):
-                yield f'{DROPPED}{{metric="{name}"}} {count}\n'
-
-
-def _escape(text: str, *, quotes: bool = True) -> str:
-    text = text.replace("\\", "\\\\").replace("\n", "\\n")
-    return text.replace('"', '\\"') if quotes else text
-
-
-def _number(value: float) -> str:
-    if value != value:  # noqa: PLR0124 - the definition of NaN
-        return "NaN"
-    if value in (float("inf"), float("-inf")):
-        return "+Inf" if value > 0 else "-Inf"
-    return repr(int(value)) if value == int(value) and abs(value) < 1 << 53 else repr(float(value))
+                yield line(DROPPED, inside([("metric", name)]), count)

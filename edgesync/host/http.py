@@ -26,6 +26,8 @@ TAKE_LIMIT = 30.0
 """Seconds that whoever takes a POST may work on it."""
 LINGER = 2.0
 """Seconds that a client may go on sending a body that was refused."""
+PIECE = 64 * 1024
+"""Bytes of an answer that wait for a client at once."""
 QUERY_FIELDS = 32
 TRAILERS = 32
 
@@ -132,8 +134,8 @@ class HttpServer:
             answer = await asyncio.wait_for(self._answer(reader), TIME_LIMIT)
             if isinstance(answer, Post):
                 answer = await self._take(answer)
-            writer.write(_head(answer) + answer.body)
-            await asyncio.wait_for(writer.drain(), TIME_LIMIT)
+            writer.write(_head(answer))
+            await asyncio.wait_for(_send(writer, answer.body), TIME_LIMIT)
             if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 writer.write_eof()
                 await asyncio.wait_for(_read_away(reader), LINGER)
@@ -176,6 +178,14 @@ class HttpServer:
             return await asyncio.wait_for(self._taker(post), TAKE_LIMIT)
         except asyncio.TimeoutError:
             return _refusal(HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+async def _send(writer: asyncio.StreamWriter, body: bytes) -> None:
+    """Piece by piece: a large body that many clients get is in memory once, not once for each."""
+    for at in range(0, len(body), PIECE):
+        writer.write(body[at : at + PIECE])
+        await writer.drain()
+    await writer.drain()
 
 
 async def _read_away(reader: asyncio.StreamReader) -> None:

@@ -276,6 +276,14 @@ class CollectorFailedError(EdgesyncError):
     fault = "operator"
 
 
+class SeriesLimitError(EdgesyncError):
+    """Metrics have more series, or longer labels, than a page for Prometheus may have; what is above is dropped."""
+
+    fault = "operator"
+    heals = True
+    hint = "find who makes up label values, or raise the limit"
+
+
 class NotReachableError(EdgesyncError):
     """A local part (the server's socket, git, mosquitto) is not there."""
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from collector_ext.lake.schema import HISTOGRAMS, LOGS, METRICS, TRACES, Table
 from collector_ext.pdata import (
+    DEVICE,
     Attributes,
     Data,
     Gauge,
@@ -30,7 +31,6 @@ from collector_ext.pdata import (
     Value,
 )
 
-DEVICE = "edgesync.device"
 _DEVICE_KEYS = (DEVICE, "host.id", "service.instance.id", "host.name", "service.name")
 _SEVERITIES = ("", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 _KINDS = {Temporality.DELTA: "delta", Temporality.CUMULATIVE: "cumulative", Temporality.UNSPECIFIED: "gauge"}

@@ -16,7 +16,7 @@ from collector_ext.component import Consumers, Host, Settings
 from collector_ext.consumererror import RetryableError
 from collector_ext.otlp.compact import PACKED_LIMIT, unpack
 from collector_ext.otlp.decode import decode
-from collector_ext.pdata import Data, Logs, Metrics, Resource, Traces
+from collector_ext.pdata import DEVICE, Data, Logs, Metrics, Resource, Traces
 from collector_ext.receiver.mqtt.config import MqttReceiverConfig
 from collector_ext.status import Status
 from collector_ext.tasks import Background
@@ -25,8 +25,6 @@ from edgesync.wire import topics
 from edgesync.wire.blob import short_hash
 from edgesync.wire.errors import EdgesyncError
 
-DEVICE = "edgesync.device"
-"""The resource attribute that says which board it was: the broker has checked it against the certificate."""
 PACKET_LIMIT = PACKED_LIMIT + 1024
 REMEMBERED = 500
 """Messages that are known when they come again: more than a broker keeps in flight to one client."""

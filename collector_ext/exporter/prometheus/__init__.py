@@ -1,0 +1,1 @@
+"""`prometheus`: a page that Prometheus scrapes."""
