@@ -8,8 +8,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def head(name: str, kind: str, text: str) -> str:
-    """The two lines before a metric's series."""
-    return f"# HELP {name} {_escape(text)}\n# TYPE {name} {kind}\n"
+    """The lines before a metric's series."""
+    told = f"# HELP {name} {_escape(text)}\n" if text else ""
+    return f"{told}# TYPE {name} {kind}\n"
 
 
 def inside(labels: Iterable[tuple[str, str]]) -> str:

@@ -20,7 +20,8 @@ from edgesync.wire.errors import ConfigError
 
 CELL_LIMIT = 300
 """Seconds that one cell may take."""
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "rollout.ipynb"
+NOTEBOOK = Path(__file__).with_name("rollout.ipynb")
+"""In a clone a link to the one in `notebooks/`; what is built has the file."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # what boards tell names no file elsewhere
 
 
@@ -34,7 +35,7 @@ def make(rollout: str, lake: Path, out: Path, notebook: Path = NOTEBOOK) -> tupl
         newest = ", ".join(known[-10:]) or "no rollout"
         raise ConfigError(f"{rollout[:80]}: not in the lake {lake}, which knows {newest}")
     if not notebook.is_file():
-        raise ConfigError(f"{notebook}: no such notebook; it comes with a clone of the repository, or name your own")
+        raise ConfigError(f"{notebook}: no such notebook")
     document = nbformat.read(notebook, as_version=4)
     _set(document, notebook, lake=str(lake.resolve()), rollout=rollout)
     with storage_errors(str(out)):

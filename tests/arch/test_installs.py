@@ -116,6 +116,22 @@ def test_without_numpy_the_agent_installs_too_and_applies_deltas_of_words(
     subprocess.run([python, "-c", says], cwd=place, env=clean, check=True, timeout=60)
 
 
+def test_what_is_installed_makes_reports_without_a_clone(
+    wheel: Path, tmp_path: Path, require: Callable[[str], None]
+) -> None:
+    home, place = tmp_path / "installed", tmp_path / "place"
+    place.mkdir()
+    uv(require, "pip", "install", "--python", sys.executable, "--no-deps", "--target", str(home), str(wheel))
+    assert (home / "collector_ext/analysis/rollout.ipynb").read_bytes() == (
+        ROOT / "notebooks/rollout.ipynb"
+    ).read_bytes()
+    env = {**os.environ, "PYTHONPATH": str(home)}  # before the clone, which this Python knows too
+    command = [sys.executable, "-m", "edgesync.cli.main", "report", "r-000042", "--lake", str(ROOT / "notebooks/data")]
+    run = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False, timeout=240)
+    assert run.returncode == 0, run.stderr
+    assert "acme.gate-03" in (place / "r-000042.html").read_text()
+
+
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_pins_every_dependency_with_hashes_and_names_no_index(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
