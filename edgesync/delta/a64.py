@@ -33,29 +33,30 @@ a vector register. Otherwise the upper two bits say it, which are the size of wh
 FIELDS = {BRANCH: (0, 26), NEAR: (5, 19), TEST: (5, 14)}
 """Form: lowest bit and number of bits of a distance in words."""
 
-_TOP = 22
+TOP = 22
 """What tells forms apart is in the bits from here on, and in those that must be clear."""
 
 
 def _tables() -> tuple[bytes, tuple[int, ...], bytes]:
     """By the upper bits of a word: its form, the lower bits that must be clear for that, the scale of its constant."""
-    forms, clear, scales = bytearray(1 << 32 - _TOP), [0] * (1 << 32 - _TOP), bytearray(1 << 32 - _TOP)
+    forms, clear, scales = bytearray(1 << 32 - TOP), [0] * (1 << 32 - TOP), bytearray(1 << 32 - TOP)
     for top in range(len(forms)):
-        word = top << _TOP
+        word = top << TOP
         for form, mask, value in PATTERNS:
             if word & mask == value:
-                forms[top], clear[top] = form, mask & (1 << _TOP) - 1
+                forms[top], clear[top] = form, mask & (1 << TOP) - 1
         scales[top] = next((scale for mask, value, scale in SCALES if word & mask == value), word >> 30)
     return bytes(forms), tuple(clear), bytes(scales)
 
 
-_FORMS, _CLEAR, _SCALES = _tables()
+FORMS, CLEAR, SCALE_OF = _tables()
+"""What `_tables` says, by the upper bits of a word from TOP on."""
 _DISTANCES = {form: (shift, (1 << bits) - 1, 1 << bits - 1) for form, (shift, bits) in FIELDS.items()}
 
 
 def form_of(word: int) -> int:
-    top = word >> _TOP
-    return OTHER if word & _CLEAR[top] else _FORMS[top]
+    top = word >> TOP
+    return OTHER if word & CLEAR[top] else FORMS[top]
 
 
 def distance(word: int, form: int) -> int:
@@ -76,12 +77,12 @@ def with_distance(word: int, form: int, distance: int) -> int:
 
 def low(word: int) -> int:
     """Bytes that an ADD or ACCESS adds to a register."""
-    return (word >> 10 & 0xFFF) << _SCALES[word >> _TOP]
+    return (word >> 10 & 0xFFF) << SCALE_OF[word >> TOP]
 
 
 def with_low(word: int, address: int) -> int:
     """The same instruction with the low 12 bits of another address."""
-    return word & ~(0xFFF << 10) | (address & 0xFFF) >> _SCALES[word >> _TOP] << 10
+    return word & ~(0xFFF << 10) | (address & 0xFFF) >> SCALE_OF[word >> TOP] << 10
 
 
 def straighten(word: int) -> int:

@@ -7,20 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesync.delta.a64 import ADR, FIELDS, PAGE, PATTERNS, REACH, SCALES
+from edgesync.delta.a64 import ADR, CLEAR, FIELDS, FORMS, OTHER, PAGE, REACH, SCALE_OF, TOP
 
 Words = NDArray[np.uint32]
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
 _LOW = 0xFFF << 10
+_FORMS, _CLEAR = np.frombuffer(FORMS, np.uint8), np.array(CLEAR, np.uint32)
+_SCALES = np.frombuffer(SCALE_OF, np.uint8).astype(np.int64)
 
 
 def forms(words: Words) -> Bytes:
     """The form of each word, if it is an instruction."""
-    found = np.zeros(len(words), np.uint8)
-    for form, mask, value in PATTERNS:
-        found[(words & np.uint32(mask)) == value] = form
+    top = words >> TOP
+    found: Bytes = _FORMS[top]
+    found[words & _CLEAR[top] != 0] = OTHER
     return found
 
 
@@ -83,10 +85,8 @@ def bend(words: Words) -> Words:
 
 def _scale(words: Words) -> Ints:
     """Bits by which the constant is shifted: none for ADD, the size of what is loaded or stored otherwise."""
-    size = (words >> 30).astype(np.int64)
-    for mask, value, scale in reversed(SCALES):
-        size[(words & np.uint32(mask)) == value] = scale
-    return size
+    scale: Ints = _SCALES[words >> TOP]
+    return scale
 
 
 def _page_bits(words: Words) -> Ints:

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgesync.delta.copies import Steps
 from edgesync.delta.kinds import FILE_SHIFT, SLACK
+from edgesync.delta.order import last_before
 from edgesync.delta.varint import Ints
 
 
@@ -39,7 +40,7 @@ class Space:
         """0 for bytes without an address."""
         if not len(self.offset):
             return np.zeros(len(offsets), np.int64)
-        piece = np.maximum(np.searchsorted(self.offset, offsets, side="right") - 1, 0)
+        piece = np.maximum(last_before(self.offset, offsets), 0)
         inside = offsets - self.offset[piece]
         return np.where((inside >= 0) & (inside < self.length[piece]), self.address[piece] + inside, 0)
 
@@ -47,7 +48,7 @@ class Space:
         """-1 for an address where nothing is."""
         if not len(self.offset):
             return np.full(len(addresses), -1, np.int64)
-        piece = self._order[np.maximum(np.searchsorted(self._sorted, addresses, side="right") - 1, 0)]
+        piece = self._order[np.maximum(last_before(self._sorted, addresses), 0)]
         inside = addresses - self.address[piece]
         return np.where((inside >= 0) & (inside < self.length[piece] + SLACK), self.offset[piece] + inside, -1)
 
@@ -66,7 +67,7 @@ class Regions:
 
     def of(self, offsets: Ints) -> Ints:
         """Indices into the arrays; -1 before the first region."""
-        return np.searchsorted(self.start, offsets, side="right") - 1
+        return np.broadcast_to(last_before(self.start, offsets), offsets.shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesync.delta import plaintables
+from edgesync.delta.order import distinct, last_before
 from edgesync.delta.varint import Ints
 
 
@@ -68,7 +69,7 @@ class Steps:
     def __call__(self, values: Ints) -> Ints:
         if not len(self.start):
             return values
-        found = np.searchsorted(self.start, values, side="right") - 1
+        found = last_before(self.start, values)
         return values + np.where(found >= 0, self.shift[np.maximum(found, 0)], 0)
 
 
@@ -79,7 +80,7 @@ def moves_of(copies: Copies) -> Steps:
     count = len(copies.at)
     if not count:
         return Steps(copies.at, copies.at)
-    edges = np.unique(np.concatenate((copies.base, copies.base + copies.length)))
+    edges = distinct(np.concatenate((copies.base, copies.base + copies.length)))
     first = np.searchsorted(edges, copies.base)
     last = np.searchsorted(edges, copies.base + copies.length)
     by_length = np.argsort(-copies.length, kind="stable")

@@ -93,6 +93,7 @@ class Target:
     def __init__(self, fd: int, length: int) -> None:
         """Makes a regular file `length` bytes long. Raises DiskFullError for a device that is too small."""
         self._fd, self._length, self._unsynced = fd, length, 0
+        self._written = size_of(fd)  # what a file is longer by from now on is holes, which hold nothing
         with storage_errors("target slot"):
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 os.ftruncate(fd, length)
@@ -101,6 +102,8 @@ class Target:
 
     def holds(self, offset: int, length: int, digest: bytes) -> bool:
         """Whether the hash of these bytes (one chunk at most) already begins so, with at most 16 bytes."""
+        if offset + length > self._written:
+            return False
         buffer = bytearray(length)
         read_into(self._fd, memoryview(buffer), offset, "target slot")
         return short_hash(buffer).startswith(digest)

@@ -79,10 +79,14 @@ def find(words: Words, source: Ints, tables: Tables) -> References:
     """What each word refers to in the base. `source` is its offset there, -1 for a word that does not come from it."""
     kind, target = np.zeros(len(words), np.uint8), np.zeros(len(words), np.int64)
     found = References(kind, target)
-    region = np.where(source >= 0, tables.regions.of(source), -1)
-    if not len(tables.regions.start) or not (tables.regions.kind[region] != NONE).any():
+    whole = source >= 0
+    if not len(tables.regions.start) or not whole.any():
         return found
-    place = tables.base.address_of(source)
+    near = np.where(whole, source, source.max())  # words that are from nowhere do not widen the search
+    region = np.where(whole, tables.regions.of(near), -1)
+    if not (tables.regions.kind[region] != NONE).any():
+        return found
+    place = np.where(whole, tables.base.address_of(near), 0)
     holds = np.where((region >= 0) & (place > 0), tables.regions.kind[region], NONE)
     page = _Page(words, source, place, region, tables, kind, target)
     for content, finder in (
@@ -116,9 +120,8 @@ def _find_code(page: _Page, known: Mask) -> None:
     target[pages] = ((place[pages] >> 12) + aarch64.distance(words[pages], a64.PAGE)) << 12
     kind[users] = LOW
     target[users] = target[feeder] + aarch64.low(words[users])
-    first, user = np.unique(feeder, return_index=True)
-    kind[first] = PAGE_USED
-    target[first] = target[users[user]]
+    kind[feeder] = PAGE_USED
+    target[feeder[::-1]] = target[users[::-1]]  # of several users the first is the last that is written
 
 
 def _find_pointers(page: _Page, known: Mask) -> None:

@@ -32,7 +32,7 @@ class _Moved:
 def predict(words: Words, source: Ints, offset: int, tables: Tables) -> tuple[Words, References]:
     """The page as it should be in the result from byte `offset` on, and the references that were rewritten."""
     found = references.find(words, source, tables)
-    at = np.flatnonzero(found.kind)
+    at = np.flatnonzero(found.kind != kinds.PLAIN)
     place, target = tables.result.address_of(offset + 4 * at), _targets(found, at, tables)
     good = (target > 0) & (place >> FILE_SHIFT == target >> FILE_SHIFT)
     return _write(words, source, _keep(found, at, good, place, target), tables), found
@@ -43,7 +43,7 @@ def absolute(words: Words, source: Ints, tables: Tables) -> Words:
     and result that refer to the same thing are equal then.
     """
     found = references.find(words, source, tables)
-    at = np.flatnonzero(found.kind)
+    at = np.flatnonzero(found.kind != kinds.PLAIN)
     target = _targets(found, at, tables)
     return _write(words, source, _keep(found, at, target > 0, np.zeros_like(at), target), tables)
 
@@ -68,12 +68,12 @@ def _keep(found: References, at: Ints, good: Mask, place: Ints, target: Ints) ->
 def _write(words: Words, source: Ints, moved: _Moved, tables: Tables) -> Words:
     words, at, kind, place, target = words.copy(), moved.at, moved.kind, moved.place, moved.target
     for form in a64.RELATIVE:
-        chosen = kind == form
+        chosen = np.flatnonzero(kind == form)
         words[at[chosen]] = aarch64.with_distance(words[at[chosen]], form, target[chosen] - place[chosen])
-    chosen = (kind == kinds.PAGE_USED) | (kind == kinds.PAGE_ALONE)
+    chosen = np.flatnonzero((kind == kinds.PAGE_USED) | (kind == kinds.PAGE_ALONE))
     pages = (target[chosen] >> 12) - (place[chosen] >> 12)
     words[at[chosen]] = aarch64.with_distance(words[at[chosen]], a64.PAGE, pages)
-    chosen = kind == kinds.LOW
+    chosen = np.flatnonzero(kind == kinds.LOW)
     words[at[chosen]] = aarch64.with_low(words[at[chosen]], target[chosen])
     if (kind >= kinds.POINTER).any():
         _write_data(words, source, moved, tables)

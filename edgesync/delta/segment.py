@@ -24,12 +24,14 @@ from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies
 from edgesync.delta.format import CHECK, GAP_LIMIT, WORD, SegmentHeader, encode_segment
 from edgesync.delta.leb128 import VarintError
+from edgesync.delta.order import ascending
 from edgesync.delta.plain import ReadBase, check, draft, new_bytes
-from edgesync.delta.references import Mask
+from edgesync.delta.references import Kinds, Mask
 from edgesync.delta.streams import guess, pack
 from edgesync.delta.varint import Ints
 from edgesync.wire.blob import short_hash
 
+_STRAIGHT = np.isin(np.arange(kinds.SIZE + 1), kinds.STRAIGHT)
 _CLEAR, _SMALL = 1.2, 200
 """A form that is guessed to be a fifth and 200 bytes larger than the other is not tried: guesses are that good."""
 
@@ -71,12 +73,12 @@ def _words(
     """How many words of the draft are corrected, and the streams that say how."""
     words = np.frombuffer(bytes(data), "<u4").copy()
     target = np.frombuffer(result.ljust(len(data), b"\0"), "<u4")
-    keys = _predict(words, copies, offset, chapter)
-    order = np.argsort(keys, kind="stable")
+    kind, keys = _predict(words, copies, offset, chapter)
+    order = _order(words, kind, keys)
     changed = np.flatnonzero((target != words)[order])
     where = order[changed]
     values = target[where] - words[where]
-    straight = _straight(keys)[where]
+    straight = _STRAIGHT[kind[where]]
     bent = where[straight]
     values[straight] = aarch64.straighten(target[bent]) - aarch64.straighten(words[bent])
     gaps = varint.encode(np.diff(changed, prepend=-1) - 1)
@@ -100,9 +102,9 @@ def decode(chapter: Chapter, head: SegmentHeader, body: bytes, window: range, re
     copies = chapter.copies.window(offset, offset + output)
     extra = new_bytes(head, body, output - int(copies.length.sum()))
     words = np.frombuffer(draft(copies.rows(), extra, output, read_base), "<u4")
-    keys = _predict(words, copies, offset, chapter)
+    kind, keys = _predict(words, copies, offset, chapter)
     if count:
-        order, straight = np.argsort(keys, kind="stable").astype(np.uint32), _straight(keys)
+        order = _order(words, kind, keys)
         del keys
         gaps = part.unpack(body, "gaps", count * GAP_LIMIT)
         try:
@@ -114,7 +116,7 @@ def decode(chapter: Chapter, head: SegmentHeader, body: bytes, window: range, re
             raise part.corrupt("values", f"found {len(values)} bytes, up to word {changed[-1]} of {len(words)}")
         at = order[changed]
         fixed = words[at] + values.view("<u4")
-        bent = np.flatnonzero(straight[at])
+        bent = np.flatnonzero(_STRAIGHT[kind[at]])
         fixed[bent] = aarch64.bend(aarch64.straighten(words[at[bent]]) + values.view("<u4")[bent])
         words[at] = fixed
     result = words.view(np.uint8).data[:output]
@@ -134,19 +136,22 @@ def source_of(copies: Copies, count: int) -> Ints:
     return source
 
 
-def _predict(words: Words, copies: Copies, offset: int, chapter: Chapter) -> Ints:
-    """Rewrite the references in the draft in place, page by page. Returns what the words are ordered by."""
-    keys = np.empty(len(words), np.int64)
+def _predict(words: Words, copies: Copies, offset: int, chapter: Chapter) -> tuple[Kinds, Ints]:
+    """Rewrite the references in the draft in place, page by page. Returns the kind of each word, and what those are
+    ordered by that have one.
+    """
+    kind, keys = np.empty(len(words), np.uint8), [np.zeros(0, np.int64)]
     for start in range(0, len(words), kinds.PAGE):
         page = words[start : start + kinds.PAGE]
         source = source_of(copies.window(WORD * start, WORD * (start + len(page))), len(page))
         page[:], found = rewrite.predict(page, source, offset + WORD * start, chapter.tables)
-        keys[start : start + len(page)] = np.where(
-            found.kind == kinds.PLAIN, page >> 16, found.kind.astype(np.int64) << kinds.KIND_SHIFT | found.target
-        )
-    return keys
+        kind[start : start + len(page)] = found.kind
+        at = np.flatnonzero(found.kind != kinds.PLAIN)
+        keys.append(found.kind[at].astype(np.int64) << kinds.KIND_SHIFT | found.target[at])
+    return kind, np.concatenate(keys)
 
 
-def _straight(keys: Ints) -> Mask:
-    """Which words are corrected with the bits of their distance side by side."""
-    return np.isin((keys >> kinds.KIND_SHIFT).astype(np.uint8), kinds.STRAIGHT)
+def _order(words: Words, kind: Kinds, keys: Ints) -> NDArray[np.uint32]:
+    """Indices of the words in the order in which their corrections travel."""
+    plain, others = np.flatnonzero(kind == kinds.PLAIN), np.flatnonzero(kind != kinds.PLAIN)
+    return np.concatenate((plain[ascending(words[plain] >> 16)], others[ascending(keys)])).astype(np.uint32)
