@@ -13,6 +13,7 @@ import numpy as np
 from edgesync.delta import kinds, rewrite
 from edgesync.delta.addresses import NO_STEPS, Tables
 from edgesync.delta.chapter import moves_between
+from edgesync.delta.common import foreign, samples
 from edgesync.delta.copies import Copies
 from edgesync.delta.dull import bridged, lively
 from edgesync.delta.format import WORD
@@ -23,7 +24,8 @@ from edgesync.delta.varint import Ints
 
 def align(base: bytes, result: bytes) -> Copies:
     """Where each range of the result resembles the base, over whole images."""
-    views = lively(base), lively(result)
+    old, new = samples(base), samples(result)
+    views = lively(base, old).minus(foreign(old, new)), lively(result, new).minus(foreign(new, old))
     if all(view.total == len(image) for view, image in zip(views, (base, result), strict=True)):
         return _bsdiff(base, result)
     found = _bsdiff(views[0].of(base), views[1].of(result))

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from edgesync.delta.common import Samples, periods
 from edgesync.delta.copies import Copies
 from edgesync.delta.ranges import Ranges, union
+from edgesync.delta.varint import Ints
 
 _BLOCK = 512
 """Bytes that are compared at a time, and that stay of a repetition."""
@@ -21,14 +23,18 @@ _LONG = 2048
 """Bytes of a repetition that is left out."""
 _PERIODS = (48, 64, 80, 256)
 """Bytes after which something is repeated. These find shorter ones too: all that divide them, such as 1 to 6."""
+_LONGEST, _OFTEN, _FOUND = 64 << 10, 512, 4
+"""Other periods are found by samples: up to so many bytes, so many repeated, the so many most frequent."""
+_LEAST = 64
+"""Bytes of a copy in a gap."""
 
 
-def lively(image: bytes) -> Ranges:
-    """All of an image but long repetitions, of which the first _BLOCK bytes stay."""
+def lively(image: bytes, some: Samples) -> Ranges:
+    """All of an image but long repetitions, of which the first _BLOCK bytes stay. `some` are its samples."""
     data = np.frombuffer(image, np.uint8)
     cuts = [
         (start + _BLOCK, end)
-        for period in _PERIODS
+        for period in (*_PERIODS, *periods(some, _LONGEST, _OFTEN, _FOUND))
         for start, end in _repeated(data, period)
         if end - start >= _LONG + _BLOCK
     ]
@@ -39,34 +45,53 @@ def lively(image: bytes) -> Ranges:
 
 def _repeated(data: NDArray[np.uint8], period: int) -> Iterator[tuple[int, int]]:
     """Where each byte is the same as the one `period` bytes before, from the first to the last, for at least _BLOCK."""
-    blocks = len(data) // _BLOCK
-    if blocks < 2:
+    blocks, skipped = len(data) // _BLOCK, -(-period // _BLOCK)
+    if blocks <= skipped:
         return
-    same = data[_BLOCK : blocks * _BLOCK] == data[_BLOCK - period : blocks * _BLOCK - period]
+    begin, behind = skipped * _BLOCK, blocks * _BLOCK
+    same = data[begin:behind] == data[begin - period : behind - period]
     whole = np.concatenate(([False], same.reshape(-1, _BLOCK).all(axis=1), [False]))
-    edges = _BLOCK * (1 + np.flatnonzero(whole[1:] != whole[:-1]))
+    edges = begin + _BLOCK * np.flatnonzero(whole[1:] != whole[:-1])
     for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         start = max(first - _BLOCK, period)
         before = data[start:first] != data[start - period : first - period]
-        behind = data[last : last + _BLOCK] != data[last - period : last + _BLOCK - period][: len(data) - last]
+        after = data[last : last + _BLOCK] != data[last - period : last + _BLOCK - period][: len(data) - last]
         yield (
             first - int(before[::-1].argmax()) if before.any() else start,
-            last + int(behind.argmax()) if behind.any() else last + len(behind),
+            last + int(after.argmax()) if after.any() else last + len(after),
         )
 
 
 def bridged(copies: Copies, base: bytes, result: bytes) -> Copies:
-    """The copies, longer where a gap behind them begins with the same bytes in both images; those that then go on in
-    the next one are one copy with it.
+    """The copies and, in long gaps between them, what is the same in both images as far from each other as in the copy
+    before the gap, in the one behind it, or at the same place. Those that go on in the next one are one copy with it.
     """
+    old, new = np.frombuffer(base, np.uint8), np.frombuffer(result, np.uint8)
     end, shift = copies.at + copies.length, copies.base - copies.at
-    behind = np.append(copies.at[1:], len(result))[: len(end)]
-    for row in np.flatnonzero(behind - end >= _BLOCK).tolist():
-        start, place = int(end[row]), int(end[row] + shift[row])
-        size = min(int(behind[row]) - start, len(base) - place)
-        other = np.frombuffer(base, np.uint8, size, place) != np.frombuffer(result, np.uint8, size, start)
-        end[row] += int(other.argmax()) if other.any() else size
-    goes_on = (copies.at[1:] == end[:-1]) & (shift[1:] == shift[:-1])
-    fresh = np.flatnonzero(np.concatenate(([True], ~goes_on))[: len(end)])
+    starts, ends = np.append(0, end), np.append(copies.at, len(result))
+    before, behind = np.append(0, shift), np.append(shift, 0)
+    found = [np.stack((copies.at, end, shift))]
+    for gap in np.flatnonzero(ends - starts >= _BLOCK).tolist():
+        left = np.array([[starts[gap]], [ends[gap]]])
+        for step in (int(before[gap]), int(behind[gap]), 0):
+            runs = [_equal(old, new, start, end, step) for start, end in left.T.tolist()]
+            found += [np.stack((*run, np.full(len(run[0]), step))) for run in runs]
+            edges = np.sort(np.concatenate([left.ravel(), *(run.ravel() for run in runs)]))
+            left = edges.reshape(-1, 2).T
+            left = left[:, left[1] - left[0] >= _BLOCK]
+    at, end, shift = np.concatenate(found, axis=1)
+    order = np.argsort(at, kind="stable")
+    at, end, shift = at[order], end[order], shift[order]
+    fresh = np.flatnonzero(np.concatenate(([True], (at[1:] != end[:-1]) | (shift[1:] != shift[:-1])))[: len(at)])
     last = np.append(fresh[1:], len(end))[: len(fresh)] - 1
-    return Copies(copies.at[fresh], copies.base[fresh], end[last] - copies.at[fresh])
+    return Copies(at[fresh], (at + shift)[fresh], end[last] - at[fresh])
+
+
+def _equal(old: NDArray[np.uint8], new: NDArray[np.uint8], start: int, end: int, shift: int) -> Ints:
+    """Where `new` from `start` to `end` is the same for at least _LEAST bytes as `old` that far away: starts, ends."""
+    start, end = max(start, -shift), min(end, len(old) - shift)
+    if end <= start:
+        return np.zeros((2, 0), np.int64)
+    same = np.concatenate(([False], new[start:end] == old[start + shift : end + shift], [False]))
+    runs: Ints = start + np.flatnonzero(same[1:] != same[:-1]).reshape(-1, 2).T
+    return runs[:, runs[1] - runs[0] >= _LEAST]
