@@ -1,8 +1,8 @@
 """A tree bound to frozen dataclasses, strictly: an unknown key, a wrong type and a bad value are problems with a path.
 
-Fields may be `bool`, `int`, `float`, `str`, `Secret`, `Duration`, `ComponentId`, `Any`, `Literal[...]`, other
-dataclasses, `tuple[X, ...]`, `Mapping[str, X]`, and each of them `| None`. A null body is the default. All problems of
-a tree are found in one go.
+Fields may be `bool`, `int`, `float`, `str`, `Secret`, `Duration`, `ByteSize`, `ComponentId`, `Any`, `Literal[...]`,
+other dataclasses, `tuple[X, ...]`, `Mapping[str, X]`, and each of them `| None`. A null body is the default. All
+problems of a tree are found in one go.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from collector_ext.ids import ComponentId, parse_component
 from collector_ext.settings.durations import Duration, parse_duration
 from collector_ext.settings.nodes import FALSE, FLOAT, INTEGER, TRUE, Items, Node, Scalar, Table, integer, number, plain
+from collector_ext.settings.sizes import ByteSize, parse_size
 from edgesync.wire.errors import ConfigError
 
 C = TypeVar("C")
@@ -183,6 +184,8 @@ def _scalar(kind: Any, node: Node) -> Any:
         raise _MismatchError("a number")
     if kind is Duration:
         return parse_duration(text)
+    if kind is ByteSize:
+        return parse_size(text)
     if kind is ComponentId:
         return parse_component(text)
     if get_origin(kind) is Literal:
