@@ -189,8 +189,8 @@ class Configurator:
                 self._installer.prepare(target)
             case effects.Try(config):
                 self._installer.attempt(config)
-            case effects.GoBack(config, failed):
-                self._installer.go_back(config, failed)
+            case effects.GoBack(config, failed, quiet):
+                self._installer.go_back(config, failed, quiet=quiet)
             case effects.Heal(config):
                 self._healing = asyncio.get_running_loop().create_task(self._heal(config))
             case effects.Prune(keep):

@@ -82,6 +82,7 @@ class Board:
     attempting: Name = ""
     switched: bool = False  # by this attempt
     returning: tuple[Name, Name] | None = None
+    quiet: bool = False  # of the last way back: no reload was run
     healing: Name = ""
     timer: float = 0.0
     desired: Desired | None = None
@@ -145,8 +146,8 @@ class Board:
                 self.preparing, self.ready, self.put_off = target, None, False
             case effects.Try(config):
                 self.attempting, self.switched = config, False
-            case effects.GoBack(config, failed):
-                self.returning = config, failed
+            case effects.GoBack(config, failed, quiet):
+                self.returning, self.quiet = (config, failed), quiet
             case effects.Heal(config):
                 self.healing = config
             case effects.Prune(keep):

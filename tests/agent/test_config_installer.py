@@ -133,6 +133,10 @@ def test_going_back_reloads_who_read_the_old_and_who_read_the_failed_one(tmp_pat
     async def scenario(bench: Bench) -> None:
         old = bench.disk.install(made(ONE, reload=("old",)))
         failed = bench.disk.install(made(TWO, reload=("new", "old")))
+        bench.installer.go_back(old, failed, quiet=True)
+        assert await bench.next() == events.WentBack(old)
+        assert (bench.said(), bench.disk.trees.linked()) == ([], old)
+        bench.disk.install(made(TWO, reload=("new", "old")))
         bench.installer.go_back(old, failed)
         assert await bench.next() == events.WentBack(old)
         assert (bench.said(), bench.disk.trees.linked()) == (["old", "new"], old)

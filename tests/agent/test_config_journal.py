@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields as dataclass_fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ STATE = State(
     trial=DIGEST,
     back=DIGEST,
     boots=1,
+    starts=2,
     kept=(DIGEST,),
     pairs=(Pair({"fw": DIGEST}, DIGEST),),
     requires={DIGEST: "fw >= 2"},
@@ -65,6 +67,12 @@ def test_no_field_of_a_state_is_left_out_of_the_journal(tmp_path: Path) -> None:
     saved(tmp_path)
     assert Journal(str(tmp_path)).state == STATE
     assert (tmp_path / "config.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_journal_that_knows_of_no_starts_is_read() -> None:
+    older = json.loads(json.dumps(state_to_dict(STATE)))
+    del older["starts"]
+    assert state_from_dict(older) == replace(STATE, starts=0)
 
 
 @pytest.mark.parametrize("back", [None, "", DIGEST])

@@ -8,7 +8,7 @@ from model_config import Board, bundle, on
 from edgesync.agent import events as agent_events
 from edgesync.agent.events import Cleared, Wanted
 from edgesync.agent.tree import effects, events, machine
-from edgesync.agent.tree.machine import BOOTS_LIMIT
+from edgesync.agent.tree.machine import BOOTS_LIMIT, STARTS_LIMIT
 from edgesync.agent.tree.state import State
 from edgesync.wire.errors import BaseModifiedError, DiskFullError
 from edgesync.wire.messages import ConfigPhase, ErrorReport
@@ -125,15 +125,34 @@ def test_a_trial_that_sees_too_many_boots_goes_back() -> None:
     assert board.state.error.detail == f"the board booted {BOOTS_LIMIT + 1} times during the trial"
 
 
-def test_an_agent_that_is_killed_often_during_a_trial_is_no_boot() -> None:
+def test_an_agent_that_is_killed_during_a_trial_is_no_boot() -> None:
     board = settled()
     board.queue.append(Wanted(board.want(NEW)))
     until(board, ConfigPhase.PROBING)
-    for _ in range(20):
+    for _ in range(STARTS_LIMIT):
         board.start()
         board.go_on()
     board.settle()
     assert on(board, NEW)
+
+
+def test_a_reload_that_ends_the_agent_each_time_ends_the_trial_and_is_not_run_on_the_way_back_for_ever() -> None:
+    board = settled()
+    board.queue.append(Wanted(board.want(NEW)))
+    until(board, ConfigPhase.PROBING)
+    for number in range(STARTS_LIMIT + 1):
+        assert board.state.back is None, f"after {number} starts"
+        board.start()
+        board.go_on()
+    assert board.state.error
+    assert board.state.error.detail == f"the agent began {STARTS_LIMIT + 1} times during the trial"
+    for number in range(STARTS_LIMIT + 1):
+        assert not board.quiet, f"after {number} starts on the way back"
+        board.start()
+        board.go_on()
+    assert board.quiet
+    board.settle()
+    assert (board.link, board.state.quarantine, board.state.starts) == (OLD, (NEW,), 0)
 
 
 def test_a_newer_config_that_came_during_a_trial_is_pursued_after_it_whatever_its_outcome() -> None:

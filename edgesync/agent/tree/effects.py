@@ -31,10 +31,13 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class GoBack:
-    """Switch to the tree that was in force before, and let applications reload it, those of the `failed` tree too."""
+    """Switch to the tree that was in force before, and let applications reload it, those of the `failed` tree too; with
+    `quiet` nobody is told to.
+    """
 
     config: Name
     failed: Name
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

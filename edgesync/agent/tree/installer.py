@@ -98,9 +98,9 @@ class Installer:
         """Answers `Switched` or `SwitchFailed`, then `Proved` or `Disproved`."""
         self._spawn(self._in_turn(partial(self._attempt, config)))
 
-    def go_back(self, config: Name, failed: Name) -> None:
-        """Answers `WentBack` or `GoBackFailed`."""
-        self._spawn(self._in_turn(partial(self._go_back, config, failed)))
+    def go_back(self, config: Name, failed: Name, *, quiet: bool = False) -> None:
+        """Answers `WentBack` or `GoBackFailed`. With `quiet` no reload is run."""
+        self._spawn(self._in_turn(partial(self._go_back, config, failed, quiet=quiet)))
 
     def heal(self, config: Digest) -> None:
         """Answers `Healed` or `HealFailed`; nothing where another tree is in force by then."""
@@ -250,7 +250,7 @@ class Installer:
 
     # --- after it ---------------------------------------------------------------------------------------------------
 
-    async def _go_back(self, config: Name, failed: Name) -> None:
+    async def _go_back(self, config: Name, failed: Name, *, quiet: bool) -> None:
         try:
             if config:
                 await self._back_in_force(config)
@@ -261,7 +261,8 @@ class Installer:
             self._emit(events.GoBackFailed(error))
             return
         self._switched()
-        reload = dict.fromkeys(name for digest in (config, failed) if digest for name in self._reload_of(digest))
+        trees = () if quiet else (config, failed)
+        reload = dict.fromkeys(name for digest in trees if digest for name in self._reload_of(digest))
         for name in reload:
             try:
                 tree = self._trees.path(self._trees.standing(config)) if config else self._trees.root

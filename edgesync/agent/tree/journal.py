@@ -83,6 +83,7 @@ def state_from_dict(value: Mapping[str, Any]) -> State:
         trial=_name(value.get("trial")),
         back=_name(back[0]) if back else None,
         boots=fields.integer(value, "boots"),
+        starts=fields.integer(value, "starts", 0),  # not in the journals of 0.1
         kept=tuple(parse_digest(d) for d in fields.array(value, "kept")),
         pairs=tuple(_pair(p) for p in fields.array(value, "pairs")),
         requires=requires,

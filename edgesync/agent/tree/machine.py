@@ -9,7 +9,8 @@ Rules
 3. Once `Try` was issued, only its outcome decides: a newer desired state is kept and pursued afterwards. Until then
    anything on the board may say "not now" (`PutOff`), and the config waits.
 4. A tree whose reload or probe failed is left for the one that was proved before it, and quarantined: it is wanted no
-   more until another digest is wanted or the operator says `retry`. So is one whose trial saw too many boots.
+   more until another digest is wanted or the operator says `retry`. So is one whose trial saw too many boots, or too
+   many starts of the agent, which its reload may have ended; the way back asks for no more reloads then either.
 5. Config waits for firmware: while a slot is on trial, and until what it requires is booted and has proved itself.
 6. Firmware that comes back brings its config back: where the booted images do not meet what the tree in force requires,
    and the config that was proved together with them is known, the board goes back to that. It is no one's failure.
@@ -89,6 +90,10 @@ VERSIONS = 48
 """Images whose version is remembered."""
 BOOTS_LIMIT = 3
 """Boots in the middle of one trial that the power is blamed for, not the config."""
+STARTS_LIMIT = 6
+"""Starts of the agent in the middle of one trial that chance is blamed for. A reload that ends the agent would be run
+again by each, so on the way back there are no more reloads after as many.
+"""
 RETRY_FIRST, RETRY_LIMIT = 15.0, 3600.0
 """Seconds before a healing error is tried again: doubled each time up to the limit."""
 _DOUBLINGS = 8
@@ -142,6 +147,7 @@ def step(state: State, event: Event) -> Step:
                 trial=config,
                 kept=_with(state.kept, config),
                 boots=0,
+                starts=0,
                 error=None,
                 held=False,
             )
@@ -178,7 +184,7 @@ def step(state: State, event: Event) -> Step:
             if state.phase is ConfigPhase.IDLE:
                 return replace(state, error=ErrorReport.of(error)), (Report(),)
         case Woken() if state.back is not None:
-            return state, (GoBack(state.back, state.trial),)
+            return state, (_way_back(state),)
         case Woken() if _is_idle_in_wait(state):
             return _pursue(state)
     return state, ()
@@ -193,17 +199,20 @@ def _started(state: State, event: Started) -> Step:
         confirmed=event.confirmed,
         current=event.linked if event.verified else "",
         kept=event.kept,
+        starts=state.starts + 1 if is_locked(state) else 0,
         missing=(),
         held=False,
     )
     if state.back is not None:
-        return state, (GoBack(state.back, state.trial), Report(LINGER))
+        return state, (_way_back(state), Report(LINGER))
     if is_locked(state):
         state = replace(state, boots=state.boots + (event.boot_id != before.boot_id))
         if unmet(state, state.trial):
             return _leaving(state)
         if state.boots > BOOTS_LIMIT:
             return _condemned(state, ProbeFailedError(f"the board booted {state.boots} times during the trial"))
+        if state.starts > STARTS_LIMIT:
+            return _condemned(state, ProbeFailedError(f"the agent began {state.starts} times during the trial"))
         assert state.trial
         return state, (Try(state.trial), Report(LINGER))
     state = replace(state, good=event.linked)
@@ -291,7 +300,13 @@ def _leaving(state: State) -> Step:
     """Go back: to what was proved last, or to what was proved with this firmware."""
     known = companion(state)
     back = state.good if known is None else known
-    return replace(state, back=back, phase=ConfigPhase.PROBING, held=False), (GoBack(back, state.trial), Report(LINGER))
+    leaving = replace(state, back=back, starts=0, phase=ConfigPhase.PROBING, held=False)
+    return leaving, (_way_back(leaving), Report(LINGER))
+
+
+def _way_back(state: State) -> GoBack:
+    assert state.back is not None
+    return GoBack(state.back, state.trial, quiet=state.starts > STARTS_LIMIT)
 
 
 def _went_back(state: State, config: Name) -> Step:

@@ -41,6 +41,7 @@ class State:
     trial: Name = ""  # being tried
     back: Name | None = None  # being gone back to
     boots: int = 0  # in the middle of this trial
+    starts: int = 0  # of the agent, in the middle of this trial or this way back
     kept: tuple[Digest, ...] = ()  # bundles on the disk
     pairs: tuple[Pair, ...] = ()  # the newest first
     requires: Mapping[Digest, str] = field(default_factory=dict)  # by bundle
@@ -145,6 +146,7 @@ def settled(state: State, config: Name) -> State:
         trial="",
         back=None,
         boots=0,
+        starts=0,
         attempts=0,
         waits=0,
         drift=0,
