@@ -57,13 +57,14 @@ def _offered_to_dict(offered: Offered) -> dict[str, Any]:
         "first": offered.first,
         "config_base": offered.config_base,
         "whole": offered.whole,
+        "held": offered.held,
     }
 
 
 def _offered_from_dict(value: Mapping[str, Any]) -> Offered:
     desired = Desired.from_dict(value["desired"])
     evidence = value["boot_id"], value["base"], value["at"], value["expires"], value["first"]
-    return Offered(desired, *evidence, value.get("config_base", ""), value.get("whole", False))
+    return Offered(desired, *evidence, value.get("config_base", ""), value.get("whole", False), value.get("held", 0))
 
 
 def _wanted_to_dict(wanted: Wanted) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def learn(board: Standing) -> Standing:
     current = (
         board.retry == 0
         if offered is None
-        else (report.version >= offered.first and offered.desired.retry == board.retry)
+        else (report.version >= (offered.held or offered.first) and offered.desired.retry == board.retry)
     )
     if not current:
         return board
@@ -138,6 +138,15 @@ def quarantined(board: Standing, fleet: frozenset[Digest]) -> ErrorReport | None
         whose = "this board" if digest in board.quarantine else "the fleet"
         return ErrorReport.of(QuarantinedError(f"{lacking[digest]} {digest[:12]} failed before on {whose}"))
     return None
+
+
+def late_failure(board: Standing) -> ErrorReport | None:
+    """Why what a board was offered failed there, where a hold came too late to stop it."""
+    report, offered = board.reported, board.offered
+    failure = quarantined(board, frozenset())
+    if report is None or offered is None or not offered.desired.hold or failure is None:
+        return None
+    return report.error or (report.config.error if report.config else None) or failure
 
 
 def suspects(board: Standing) -> frozenset[Digest]:

@@ -22,7 +22,7 @@ The rules:
    no longer happen the rollout stops as failed: nothing new is offered, nothing is called back.
 7. When failed and lost boards are `abort_at` of the reached ones, the rollout is aborted and what failed on them, an
    image, a config, or where it cannot be told all that they were offered, is in quarantine for the whole fleet. Boards
-   that have not activated get a hold, confirmed ones stay.
+   that have not activated get a hold, confirmed ones stay. One that failed before it heard of that is failed too.
 8. Quarantine is (board, digest), of an image or a config. It ends with another digest or with a retry.
 9. A hold also stops a board that works on something no longer wanted while it cannot be offered what is.
 10. Versions of a board's desired state grow above whatever the board has reported.
@@ -253,7 +253,10 @@ def _towards_offer(state: State, board: Standing, now: float, effects: list[Effe
     if withheld(state, board, now):
         if evidence.in_flight(board) and board.offered and board.offered.digests != board.wants:
             return _hold(state, board, f"superseded by revision {state.revision[:12]}", now, effects)
-        return board if board.status in BAD else _become(board, Status.WAITING, now, board.error)
+        if board.status in BAD:
+            return board
+        late = evidence.late_failure(board) if state.phase == "aborted" else None
+        return _become(board, Status.FAILED if late else Status.WAITING, now, late or board.error)
     failure = evidence.quarantined(board, state.quarantine)
     if failure:
         # Not tried in this rollout, so it does not count in it.
@@ -329,8 +332,11 @@ def _hold(state: State, board: Standing, reason: str, now: float, effects: list[
         retry=board.retry,
         manners=board.wanted.manners,
     )
-    # The evidence that the offer was measured against stays: the hold may come too late to stop an activation.
-    offered = replace(board.offered, desired=desired, at=now, expires=now + DESIRED_LIFE, first=desired.version)
+    # The evidence that the offer was measured against stays: the hold may come too late to stop an activation, or what
+    # failed.
+    held = board.offered.held or board.offered.first
+    expires = now + DESIRED_LIFE
+    offered = replace(board.offered, desired=desired, at=now, expires=expires, first=desired.version, held=held)
     effects.append(Hold(offered))
     return _become(replace(board, offered=offered), Status.WAITING, now)
 

@@ -45,7 +45,8 @@ REACHED = frozenset({Status.ACTING, Status.ACTIVATED, Status.CONFIRMED}) | BAD
 class Offered:
     """The desired state in force for a board, and what the board had reported when it was offered: the evidence of an
     activation is measured against that. `expires` (s): when its signature ends. `first` is the version under which it
-    was first said: signing it anew makes a new version, and no board has to begin anew for it.
+    was first said: signing it anew makes a new version, and no board has to begin anew for it. Of a hold, `held` is the
+    `first` of what it stops: a board may still say how that ended.
 
     The config of `desired` has no source here, only in what is signed. `config_base` is the config that the board had;
     `whole`: it gets the new one whole, for a delta did not work there.
@@ -59,6 +60,7 @@ class Offered:
     first: int
     config_base: ConfigDigest = ""
     whole: bool = False
+    held: int = 0
 
     @property
     def digests(self) -> dict[str, Digest]:

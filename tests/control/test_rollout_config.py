@@ -126,6 +126,34 @@ def test_the_abort_threshold_puts_the_failed_config_in_quarantine_for_the_fleet_
     assert set(offers(story.push("B", config="Z"))) == {"b1", "b2", "b3"}
 
 
+def test_a_board_that_fails_before_it_hears_of_the_abort_says_so_and_why() -> None:
+    story = on_x("b1", "b2", "b3", abort_at=0.5)
+    story.push("A", config="Y")
+    story.config("b1", "failed", "X", "ProbeFailed", quarantine=(Y.sha256,))
+    assert story.state.phase == "aborted"
+    held = story.board("b2").offered
+    assert held
+    assert held.desired.hold
+    story.config("b2", "failed", "X", "CheckFailed", quarantine=(Y.sha256,), version=held.held)
+    for _ in range(2):  # and it stays so when the board has heard of the abort, and says no more of it
+        assert (story.status("b2"), story.board("b2").error) == (Status.FAILED, ErrorReport("CheckFailed"))
+        story.config("b2", "idle", "X", quarantine=(Y.sha256,))
+    story.config("b3", "idle", "X")
+    assert story.status("b3") is Status.WAITING
+    assert story.state.phase == "aborted"
+    assert set(offers(story.do(Retry()))) == {"b1", "b2", "b3"}
+
+
+def test_what_failed_under_an_older_offer_says_nothing_of_the_one_that_was_stopped() -> None:
+    story = on_x("b1", "b2", "b3")
+    story.push("A", config="Y")
+    story.config("b1", "failed", "X", "ProbeFailed", quarantine=(Y.sha256,))
+    story.push("A", config="Z")
+    story.do(Abort("smoke"))
+    story.says("b1", config=story.board("b1").reported.config, version=2)  # type: ignore[union-attr]
+    assert (story.status("b1"), story.board("b1").error) == (Status.WAITING, None)
+
+
 def test_a_failed_image_leaves_the_config_out_of_quarantine() -> None:
     story = on_x("b1", "b2", abort_at=0.1)
     story.build(story.push("B", config="Y"))
