@@ -109,6 +109,12 @@ def test_a_reader_of_several_files_is_told_when_another_tree_came_in_between(tmp
         tag = f'"{bench.install(FILES)}"'
         assert (await bench.get("/v1/config/empty", f"If-Match: {tag}"))[0] == 200
         assert (await bench.get("/v1/config/empty", f"If-None-Match: {tag}"))[::2] == (304, b"")
+        assert (await bench.get("/v1/config/empty", f'If-None-Match: "x", W/{tag}'))[::2] == (304, b"")
+        assert [(await bench.get("/v1/config/empty", f"If-Match: {of}"))[0] for of in ('"x"', f'"x", {tag}', "*")] == [
+            412,
+            200,
+            200,
+        ]
         bench.install(OTHER)
         assert (await bench.get("/v1/config/app/main.conf", f"If-Match: {tag}"))[0] == 412
         assert (await bench.get("/v1/config/app/main.conf", f"If-None-Match: {tag}"))[::2] == (200, b"speed = 2\n")
@@ -132,6 +138,9 @@ def test_who_watches_is_told_at_once_and_at_each_switch_once(tmp_path: Path) -> 
         bench.endpoint.switched()  # the same again is no news
         await asyncio.sleep(0.05)
         two = bench.install(OTHER)
+        assert await line() == two
+        (bench.disk.root / "current" / "app" / "main.conf").write_bytes(b"by hand")
+        assert bench.install(OTHER) == two  # healed: who holds the tree that someone wrote to will find it gone
         assert await line() == two
         await closed(writer)
         while bench.endpoint._serving:

@@ -2,7 +2,7 @@
 
     GET /v1/config           {"config": "<digest>", "files": [{"path", "mode", "size"}, ...]}, "" and [] for none
     GET /v1/config/<path>    the bytes of one file
-    GET /v1/config?watch     lines of JSON, chunked: {"config": "<digest>"} at once and at each switch
+    GET /v1/config?watch     lines of JSON, chunked: {"config": "<digest>"} at once and at each switch, healing included
 
 Each answer has the digest of its tree as ETag and is of one tree. A client that wants several files of one tree sends
 `If-Match` with the digest that it was told, and gets 412 once another is in force; with `If-None-Match` it gets 304 as
@@ -128,15 +128,15 @@ class Endpoint:
     async def _watch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(_head(200, ["Content-Type: application/x-ndjson", "Transfer-Encoding: chunked"]))
         gone = asyncio.ensure_future(reader.read(1))  # it has nothing to say any more: this ends when it leaves
-        told: Name | None = None
+        told: str | None = None
         try:
             while not gone.done():
-                change, config = self._change, self._trees.linked()
-                if config != told:
-                    line = json.dumps({"config": config}).encode() + b"\n"
+                change, tree = self._change, self._trees.in_force()
+                if tree != told:
+                    line = json.dumps({"config": self._trees.linked()}).encode() + b"\n"
                     writer.write(b"%x\r\n%s\r\n" % (len(line), line))
                     await asyncio.wait_for(writer.drain(), PATIENCE)
-                    told = config
+                    told = tree
                 waiting = asyncio.ensure_future(change.wait())
                 await asyncio.wait((gone, waiting), return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()
@@ -190,13 +190,18 @@ def _parse(head: bytes) -> tuple[str, str, dict[str, str]]:
 async def _is_settled(writer: asyncio.StreamWriter, headers: dict[str, str], config: Name) -> bool:
     """Answer what the client's conditions settle already; whether they did."""
     tag = f'"{config}"'
-    if headers.get("if-match", tag) != tag:
+    if not _names(headers.get("if-match", "*"), tag):
         await _say(writer, 412, b"another config is in force\n", [_tag(config)])
-    elif headers.get("if-none-match") == tag:
+    elif _names(headers.get("if-none-match", ""), tag):
         await _say(writer, 304, b"", [_tag(config)])
     else:
         return False
     return True
+
+
+def _names(condition: str, tag: str) -> bool:
+    """Whether a condition is about this tag: one of a list, or `*`. A weak one (`W/`) means the same here."""
+    return not {"*", tag}.isdisjoint(name.strip().removeprefix("W/") for name in condition.split(","))
 
 
 def _tag(config: Name) -> str:

@@ -62,6 +62,10 @@ class Trees:
         name = self._linked()
         return _digest_of(name) if self._stands(name) else ""
 
+    def in_force(self) -> str:
+        """The name of the tree in force: another one each time that a bundle's tree is written anew; "" for none."""
+        return self._linked() if self.linked() else ""
+
     def standing(self, digest: Digest) -> str:
         """The name of the tree of this bundle: the one in force, or else one that stands. Raises StorageError where
         there is none.
