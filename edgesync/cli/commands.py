@@ -20,7 +20,7 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "what happened, oldest first",
         "Print the newest events: when, the commit and whose it is, the board, what happened and why: commits, waves, "
         "what each board did, why it failed, what was refused.",
-        "Example: edgesync history --board demo.b01 -n 20",
+        "Example: edgesync history --board b01 -n 20",
     )
     history.add_argument("--board", metavar="BOARD", help="this board's events, and the fleet's")
     history.add_argument("-n", type=int, default=50, metavar="LINES", help="how many (default: 50)")
@@ -55,10 +55,10 @@ def add_parser(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         "try again what failed",
         "Lift the quarantine of a board that failed or was lost and offer its image again; with --all that of the "
         "whole fleet, and go on with a rollout that was aborted.",
-        "Example: edgesync retry demo.b01",
+        "Example: edgesync retry b01",
     )
     which = retry.add_mutually_exclusive_group(required=True)
-    which.add_argument("board", nargs="?", metavar="BOARD", help="one board, as <fleet>.<board>")
+    which.add_argument("board", nargs="?", metavar="BOARD", help="one board, by its id or as <fleet>.<board>")
     which.add_argument("--all", action="store_true", help="every board")
     retry.set_defaults(func=_retry)
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 from edgesync.cli import client
 from edgesync.wire.ids import parse_device
@@ -45,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "ways there are to what it shall run: bytes, CPU time, and why not the other.",
         epilog="docs/operations.md describes every word, and the JSON. Example: edgesync status --watch",
     )
-    parser.add_argument("board", nargs="?", metavar="BOARD", help="one board, such as demo.b01")
+    parser.add_argument("board", nargs="?", metavar="BOARD", help="one board, by its id or as <fleet>.<board>")
     client.add_arguments(parser)
     parser.add_argument("--watch", action="store_true", help="until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="as JSON; with --watch one line each second")
@@ -54,7 +55,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _run(args: argparse.Namespace) -> int:
     server = client.connect(args)
-    target = f"/v1/boards/{parse_device(args.board)}" if args.board else "/v1/status"
+    board = parse_device(args.board) if args.board and "." in args.board else args.board
+    target = f"/v1/boards/{quote(board, safe='')}" if board else "/v1/status"
     if args.json:
         return _json(server, target, watch=args.watch)
     from rich.console import Console

@@ -35,10 +35,12 @@ STOP_LIMIT = 2
 class Control(Protocol):
     """What the API needs of the service. Refusals are ConfigError: the caller asked for what cannot be."""
 
+    @property
+    def fleet(self) -> str: ...
     def status(self) -> dict[str, Any]: ...
     async def board(self, device: DeviceId) -> dict[str, Any]: ...
     def blobs(self) -> list[dict[str, Any]]: ...
-    async def history(self, device: str | None, limit: int) -> list[dict[str, Any]]: ...
+    async def history(self, device: DeviceId | None, limit: int) -> list[dict[str, Any]]: ...
     async def pause(self) -> dict[str, Any]: ...
     async def resume(self) -> dict[str, Any]: ...
     async def abort(self, reason: str) -> dict[str, Any]: ...
@@ -53,7 +55,7 @@ def application(control: Control) -> Starlette:
         return JSONResponse(control.status())
 
     async def board(request: Request) -> JSONResponse:
-        return JSONResponse(await control.board(parse_device(request.path_params["device"])))
+        return JSONResponse(await control.board(_device(control, request.path_params["device"])))
 
     async def blobs(_request: Request) -> JSONResponse:
         return JSONResponse({"blobs": control.blobs()})
@@ -62,7 +64,9 @@ def application(control: Control) -> Starlette:
         number = request.query_params.get("n", "100")
         if not number.isascii() or not number.isdigit() or len(number) > 6:
             raise ConfigError(f"n: found {number[:20]!r}, expected a number of lines")
-        return JSONResponse({"entries": await control.history(request.query_params.get("board"), int(number))})
+        board = request.query_params.get("board")
+        device = None if board is None else _device(control, board)
+        return JSONResponse({"entries": await control.history(device, int(number))})
 
     async def pause(_request: Request) -> JSONResponse:
         return JSONResponse(await control.pause())
@@ -75,7 +79,7 @@ def application(control: Control) -> Starlette:
 
     async def retry(request: Request) -> JSONResponse:
         body = await _body(request)
-        device = None if body.get("all") is True else parse_device(text(body, "board"))
+        device = None if body.get("all") is True else _device(control, text(body, "board"))
         return JSONResponse(await control.retry(device))
 
     async def wake(_request: Request) -> JSONResponse:
@@ -149,6 +153,11 @@ def listen(path: Path) -> socket.socket:
     finally:
         os.umask(mask)
     return listener
+
+
+def _device(control: Control, board: str) -> DeviceId:
+    """A board as people name it: `<fleet>.<board>`, or its id alone."""
+    return parse_device(board if "." in board else f"{control.fleet}.{board}")
 
 
 async def _body(request: Request) -> dict[str, Any]:

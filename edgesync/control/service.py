@@ -231,9 +231,13 @@ class Service:
 
     # --- what the API asks (api.Control) ------------------------------------------------------------------------
 
+    @property
+    def fleet(self) -> str:
+        return self._config.fleet
+
     def status(self) -> dict[str, Any]:
         health = {
-            "fleet": self._config.fleet,
+            "fleet": self.fleet,
             "problem": self._follower.problem or self._driver.problem,
             "broker": {"connected": self._connected, "reason": self._link_reason},
             "publisher": {
@@ -257,7 +261,7 @@ class Service:
     def blobs(self) -> list[dict[str, Any]]:
         return view.blobs(self._driver.state)
 
-    async def history(self, device: str | None, limit: int) -> list[dict[str, Any]]:
+    async def history(self, device: DeviceId | None, limit: int) -> list[dict[str, Any]]:
         return [asdict(entry) for entry in await asyncio.to_thread(self._store.history, device, limit)]
 
     async def pause(self) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from edgesync.wire.ids import DeviceId
 class Fake:
     """Remembers what it was asked."""
 
+    fleet = "demo"
+
     def __init__(self) -> None:
         self.asked: list[Any] = []
 
@@ -38,7 +40,7 @@ class Fake:
         return [{"bytes": 7}]
 
     async def history(self, device: str | None, limit: int) -> list[dict[str, Any]]:
-        if device == "broken":
+        if device == "demo.broken":
             raise StorageError("disk")
         return [{"device": device, "limit": limit}]
 
@@ -111,6 +113,15 @@ def test_a_bad_question_is_a_named_error(tmp_path: Path, target: str, kind: type
         client.get(target)
 
 
+def test_a_board_may_be_named_by_its_id_alone(tmp_path: Path) -> None:
+    fake = Fake()
+    with served(tmp_path / "s", fake) as client:
+        assert client.get("/v1/boards/b1") == {"device": "demo.b1"}
+        assert client.get("/v1/history?board=b1") == {"entries": [{"device": "demo.b1", "limit": 100}]}
+        client.post("/v1/retry", board="b1")
+    assert fake.asked == [("retry", "demo.b1")]
+
+
 def test_bad_bodies_change_nothing(tmp_path: Path) -> None:
     fake = Fake()
     with served(tmp_path / "s", fake) as client:
@@ -118,6 +129,7 @@ def test_bad_bodies_change_nothing(tmp_path: Path) -> None:
             ("retry", {}),
             ("retry", {"board": 5}),
             ("retry", {"board": "../x"}),
+            ("retry", {"board": ""}),
             ("retry", {"all": "yes"}),
             ("abort", {"reason": "x" * 151}),
             ("abort", {"reason": "idle"}),
