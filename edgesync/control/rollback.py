@@ -59,6 +59,8 @@ class Rollback:
         """Move the branch, if it is where it was, and then the working tree."""
         self._refuse_changes()
         if not self._git.is_bare():
+            # A file that was only touched would count as changed.
+            self._git("update-index", "--refresh", missing_ok=True)
             self._git("read-tree", "-m", "-u", "--dry-run", self.head, new)
         try:
             self._git("update-ref", "-m", f"rollback: to {self.target[:12]}", self._ref, new, self.head)

@@ -52,7 +52,10 @@ class Repository:
 
     def head(self) -> Commit:
         """The newest commit of the branch."""
-        return self.commit(f"refs/heads/{self.branch}")
+        name = f"refs/heads/{self.branch}"
+        if not self.git("rev-parse", "--verify", "--quiet", name, missing_ok=True):
+            raise ConfigError(f"{self.path}: no branch {self.branch!r}; `git branch` lists what there is")
+        return self.commit(name)
 
     def resolve(self, rev: str) -> str:
         """The full id of a commit named as git names commits: a branch, a tag, `HEAD~1`."""
@@ -88,7 +91,9 @@ class Repository:
         try:
             self.git(*words, "verify-commit", commit)
         except NotReachableError as error:
-            raise UntrustedCommitError(f"commit {commit[:12]}: {error}") from error
+            head, _, _ = self.git("cat-file", "commit", commit).partition(b"\n\n")
+            reason = str(error) if b"\ngpgsig" in head else "it is not signed"
+            raise UntrustedCommitError(f"commit {commit[:12]}: {reason}") from error
 
     def files(self, rev: str) -> Mapping[str, SourceFile]:
         """The fleet's files at a commit, within the limits. Links and submodules are not followed."""

@@ -119,6 +119,13 @@ def test_paths_with_changes_of_ones_own_are_refused_and_kept(fleet: Fleet, name:
     assert (fleet.tree / name).read_text() == "mine\n"
 
 
+def test_a_file_that_was_written_anew_with_what_is_committed_is_no_change(fleet: Fleet):
+    (fleet.tree / CONF).write_bytes(b"two\n")
+    os.utime(fleet.tree / CONF, (1e9, 1e9))
+    assert run(fleet.tree, fleet.first) == 0
+    assert fleet.state() == (fleet.git("rev-parse", "HEAD"), "", b"one\n")
+
+
 def test_changes_elsewhere_are_kept(fleet: Fleet):
     fleet.write("README.md", "mine\n")
     boards = fleet.tree / "boards/bench.yaml"

@@ -108,7 +108,7 @@ def test_a_revision_that_is_no_commit_is_named(tree: Path, rev: str):
 
 
 def test_a_branch_that_is_not_there_is_named(tree: Path):
-    with pytest.raises(ConfigError, match="refs/heads/release"):
+    with pytest.raises(ConfigError, match="no branch 'release'"):
         Repository(tree, "release").head()
 
 
