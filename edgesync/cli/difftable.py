@@ -100,10 +100,8 @@ def _text(path: str, old: bytes | None, new: bytes | None) -> Iterator[str]:
     except UnicodeDecodeError:
         yield "binary, and other content than before"
         return
+    from edgesync.control.parse import printable
+
     before, after = ("/dev/null" if data is None else path for data in (old, new))
-    yield from map(_printable, difflib.unified_diff(was, now, before, after, lineterm=""))
-
-
-def _printable(line: str) -> str:
-    """Config may hold what a terminal would obey."""
-    return "".join(letter if letter.isprintable() or letter == "\t" else repr(letter)[1:-1] for letter in line)
+    for line in difflib.unified_diff(was, now, before, after, lineterm=""):
+        yield "\t".join(map(printable, line.split("\t")))

@@ -26,6 +26,11 @@ NON_PRINTABLE = yaml.reader.Reader.NON_PRINTABLE
 _NOTHING = frozenset({"", "~", "null", "Null", "NULL"})
 
 
+def printable(text: str) -> str:
+    """The same text with whatever begins another line, or commands a terminal, spelled out."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
     """One thing that is wrong: where (`line` 0 where there is none), what was found, what was expected, what to do."""
@@ -46,7 +51,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{where}: {self.said}"
+        return printable(f"{where}: {self.said}")
 
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in Problem.__slots__}

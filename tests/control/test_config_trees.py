@@ -229,8 +229,8 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], str]] = {
         "config/fleet/files/app/../../x: found an empty name, `.` or `..`",
     ),
     "a name with a control character": (
-        {"config/fleet/files/app/a\x1b[2J": ""},
-        "found a character that is not printable",
+        {"config/fleet/files/app/a\x1b[2J\nb": ""},
+        r"config/fleet/files/app/a\x1b[2J\nb: found a character that is not printable",
     ),
     "a name that is too long": ({LONG: ""}, "found a path of 201 characters"),
     "a template's name that is nothing": ({"config/fleet/files/.j2": ""}, "found a path of 0 characters"),
