@@ -136,6 +136,8 @@ def test_a_state_directory_that_is_gone_does_not_end_the_agent(tmp_path: Path) -
     ledger = Ledger(str(tmp_path / "missing"))
     ledger.begin("r1")
     ledger.save()
+    assert ledger.rollout == "r1"
+    assert not (tmp_path / "missing").exists()
 
 
 # --- the month ------------------------------------------------------------------------------------------------------
