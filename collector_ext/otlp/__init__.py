@@ -1,1 +1,3 @@
-"""OTLP's protobuf for `pdata`: written by hand where a board does it, read with the official package on the server."""
+"""OTLP: `pdata` as protobuf, by hand where a board writes it, with the official package where a server reads it; and
+what the exporters and receivers of OTLP over HTTP and over gRPC have in common.
+"""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parts import Story, configure, factories
 
-from collector_ext.component import ExporterFactory, Factory
+from collector_ext.component import ExporterFactory
 from collector_ext.config import parse
 from collector_ext.ids import ComponentId, Kind, PipelineId, Signal, parse_component, parse_pipeline
 from collector_ext.registry import EntryPoints
@@ -128,33 +128,10 @@ service:
 """
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class OtlpHttp:
-    """As much of the exporter as the file uses."""
-
-    endpoint: str = ""
-    compression: str = "gzip"
-
-
-class Familiar:
-    """What is installed; for otlphttp, where that is not, a stand-in."""
-
-    def __init__(self) -> None:
-        self._installed = EntryPoints()
-        played = next(one for one in factories(Story()) if isinstance(one, ExporterFactory))
-        self._otlp = dataclasses.replace(played, type="otlphttp", create_default_config=OtlpHttp)
-
-    def types(self, kind: Kind) -> list[str]:
-        return self._installed.types(kind)
-
-    def factory(self, kind: Kind, name: str) -> Factory | None:
-        return self._installed.factory(kind, name) or (self._otlp if name == "otlphttp" else None)
-
-
 def test_a_file_that_collector_users_have_works_unchanged() -> None:
     tree = from_json(read(["c.yaml"], [FAMILIAR.encode()], "/nowhere", {})["tree"])
     assert isinstance(tree, Table)
-    config = parse(tree, Familiar())
+    config = parse(tree, EntryPoints())
     memory = config.components[Kind.EXTENSION][ComponentId("memory_health")].config
     assert (memory.check_interval, memory.soft, memory.limit_percentage) == (30.0, 65, 80)
     assert config.components[Kind.EXPORTER][ComponentId("otlphttp")].config.endpoint == "http://127.0.0.1:4318"

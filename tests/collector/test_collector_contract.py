@@ -26,6 +26,8 @@ INSTALLED = [(kind, name) for kind in Kind for name in REGISTRY.types(kind)]
 CAN_START: dict[str, dict[str, Any]] = {
     "health_check": {"endpoint": "localhost:0"},
     "memory_health": {"endpoint": "localhost:0"},
+    "otlp_grpc": {"endpoint": "localhost:4317"},
+    "otlp_http": {"endpoint": "http://localhost:4318"},
     "memory_limiter": {"check_interval": 1.0, "limit_percentage": 90},
 }
 """What a component needs to start here, where its defaults are not enough."""

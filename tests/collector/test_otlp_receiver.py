@@ -1,4 +1,4 @@
-"""The otlp receiver: what the official exporter and our own send arrives, and no request can hurt it."""
+"""The otlp receiver over HTTP: what the official exporter and our own send arrives, and no request can hurt it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ from telemetry_parts import gauge, log, span
 
 from collector_ext.component import Consumers
 from collector_ext.consumererror import PermanentError, RetryableError
-from collector_ext.exporter.otlp.client import Client
-from collector_ext.exporter.otlp.config import OtlpExporterConfig
+from collector_ext.exporter.otlphttp.client import connect
+from collector_ext.exporter.otlphttp.config import OtlpHttpConfig
+from collector_ext.ids import Signal
 from collector_ext.otlp.encode import encode
 from collector_ext.pdata import Traces
 from collector_ext.receiver.otlp.config import HttpConfig, OtlpReceiverConfig, ProtocolsConfig
 from collector_ext.receiver.otlp.factory import FACTORY
-from collector_ext.receiver.otlp.receiver import PROTOBUF, OtlpReceiver
+from collector_ext.receiver.otlp.http import PROTOBUF
+from collector_ext.receiver.otlp.receiver import OtlpReceiver
 from collector_ext.registry import EntryPoints
 from collector_ext.testing.contract import check_factory, check_life, check_registered
 from collector_ext.testing.doubles import Host, Sink, settings
@@ -42,7 +44,7 @@ Headers = dict[str, str]
 def test_it_keeps_the_contract() -> None:
     check_factory(FACTORY)
     check_registered(FACTORY, EntryPoints())
-    asyncio.run(check_life(FACTORY, OtlpReceiverConfig(ProtocolsConfig(HERE))))
+    asyncio.run(check_life(FACTORY, OtlpReceiverConfig(ProtocolsConfig(http=HERE))))
 
 
 @pytest.mark.parametrize(
@@ -58,10 +60,10 @@ def run(scenario: Callable[[int, Sink], Awaitable[None]], *, without_logs: bool 
     async def whole() -> None:
         sink = Sink()
         consumers = Consumers(sink, sink, None if without_logs else sink)
-        receiver = OtlpReceiver(settings("otlp"), OtlpReceiverConfig(ProtocolsConfig(HERE)), consumers)
+        receiver = OtlpReceiver(settings("otlp"), OtlpReceiverConfig(ProtocolsConfig(http=HERE)), consumers)
         await receiver.start(Host())
         try:
-            await scenario(receiver.port, sink)
+            await scenario(receiver.listeners["http"].port, sink)
         finally:
             await receiver.shutdown()
 
@@ -89,9 +91,9 @@ def test_what_our_exporter_sends_arrives_as_it_was(compression: Any) -> None:
     several = [gauge([1.5]), span("fetching"), log("out of memory")]
 
     async def scenario(port: int, sink: Sink) -> None:
-        client = Client(OtlpExporterConfig(f"http://127.0.0.1:{port}", compression=compression), None)
-        for signal, data in zip(("metrics", "traces", "logs"), several, strict=True):
-            assert await asyncio.to_thread(client.post, signal, encode(data)) == b""
+        transport = connect(OtlpHttpConfig(f"http://127.0.0.1:{port}", compression=compression))
+        for signal, data in zip((Signal.METRICS, Signal.TRACES, Signal.LOGS), several, strict=True):
+            assert await transport.send(signal, encode(data)) == b""
         assert sink.batches == several
 
     run(scenario)

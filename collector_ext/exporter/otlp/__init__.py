@@ -1,1 +1,1 @@
-"""`otlp`: to any backend that takes OTLP over HTTP."""
+"""`otlp`: to any backend that takes OTLP over gRPC."""

@@ -1,83 +1,45 @@
-"""Where the backend is, and how long data wait for it. Keys and defaults as in the Collector's otlp_http."""
+"""Where the backend is. Keys and defaults as in the Collector's otlp, which is the one that speaks gRPC."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-from collector_ext.settings.bind import Secret
+from collector_ext.otlp.backend import BackendConfig, TlsConfig
 from collector_ext.settings.durations import Duration
 from edgesync.wire.errors import ConfigError
 
-MIB = 1 << 20
-
-_BASE = re.compile(r"https?://[A-Za-z0-9._\[\]:-]{1,255}(?:/[!-~]*)?")
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_ADDRESS = re.compile(r"(https?://)?([A-Za-z0-9._-]{1,255}|\[[0-9a-fA-F:.]{2,64}\]):[0-9]{1,5}/?|unix:///[!-~]{1,106}")
 
 
 @dataclass(frozen=True, slots=True)
-class TlsConfig:
-    """PEM files, for https. Without `ca_file` the system's authorities count; an own certificate is optional."""
+class TlsClientConfig(TlsConfig):
+    """`insecure`: without TLS."""
 
-    ca_file: str = ""
-    cert_file: str = ""
-    key_file: str = ""
-
-    def validate(self) -> None:
-        if bool(self.cert_file) != bool(self.key_file):
-            raise ConfigError("cert_file, key_file: found only one of them, expected both or none")
+    insecure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class QueueConfig:
-    """With a queue, whoever gives data does not wait for the backend; what waits is lost with the process. Without one
-    they are told when the backend has taken the data.
-    """
+class OtlpConfig(BackendConfig):
+    """`endpoint` is host:port; TLS is spoken unless `tls::insecure` says otherwise, and with https:// always."""
 
-    enabled: bool = True
-    size_mib: int = 16
+    timeout: Duration = Duration(5.0)
+    tls: TlsClientConfig = field(default_factory=TlsClientConfig)
 
-    def validate(self) -> None:
-        if not 1 <= self.size_mib <= 4096:
-            raise ConfigError(f"size_mib: found {self.size_mib}, expected 1 to 4096")
+    @property
+    def target(self) -> str:
+        return re.sub("^https?://", "", self.endpoint).rstrip("/")
 
-
-@dataclass(frozen=True, slots=True)
-class RetryConfig:
-    """Between two tries `initial_interval`, doubled each time up to `max_interval`, or what the backend asks for; after
-    `max_elapsed_time` the data are given up.
-    """
-
-    initial_interval: Duration = Duration(5.0)
-    max_interval: Duration = Duration(30.0)
-    max_elapsed_time: Duration = Duration(300.0)
+    @property
+    def encrypted(self) -> bool:
+        return self.endpoint.startswith("https://") or not self.tls.insecure
 
     def validate(self) -> None:
-        if not 0 < self.initial_interval <= self.max_interval:
-            raise ConfigError("initial_interval: expected more than 0s and at most max_interval")
-        if self.max_elapsed_time < 0:
-            raise ConfigError("max_elapsed_time: expected 0s (one try) or more")
-
-
-@dataclass(frozen=True, slots=True)
-class OtlpExporterConfig:
-    """`endpoint` is the base URL, behind which `/v1/metrics` and its sisters are put; `timeout` is for one try."""
-
-    endpoint: str = ""
-    headers: Mapping[str, Secret] = field(default_factory=dict)
-    compression: Literal["gzip", "none"] = "gzip"
-    timeout: Duration = Duration(30.0)
-    tls: TlsConfig = field(default_factory=TlsConfig)
-    sending_queue: QueueConfig = field(default_factory=QueueConfig)
-    retry_on_failure: RetryConfig = field(default_factory=RetryConfig)
-
-    def validate(self) -> None:
-        if not _BASE.fullmatch(self.endpoint):
-            raise ConfigError(f"endpoint: found {self.endpoint[:80]!r}, expected a URL such as http://localhost:4318")
-        if not 0.1 <= self.timeout <= 300:
-            raise ConfigError(f"timeout: found {self.timeout:g}s, expected 100ms to 5m")
-        for name, value in self.headers.items():
-            if not _NAME.fullmatch(name) or not value.isascii() or not value.isprintable():
-                raise ConfigError(f"headers: found {name[:80]!r}, expected a name of [A-Za-z0-9_-] and printable ASCII")
+        if not _ADDRESS.fullmatch(self.endpoint):
+            raise ConfigError(f"endpoint: found {self.endpoint[:80]!r}, expected host:port such as localhost:4317")
+        if self.endpoint.startswith("http://") and not self.tls.insecure:
+            raise ConfigError(f"endpoint: found {self.endpoint!r} with TLS, expected https:// or tls::insecure: true")
+        BackendConfig.validate(self)
+        for name in map(str.lower, self.headers):
+            if name.startswith("grpc-") or name.endswith("-bin"):
+                raise ConfigError(f"headers: found {name!r}, which gRPC keeps for itself")

@@ -1,1 +1,1 @@
-"""`otlp`: what others send as OTLP over HTTP."""
+"""`otlp`: what others send as OTLP, over gRPC and over HTTP."""

@@ -7,20 +7,20 @@ up the good ones behind it. What waits is bounded; more is refused, to be offere
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import Protocol
 
 from collector_ext.component import Host, Settings, signal_of
 from collector_ext.consumererror import PermanentError, RetryableError
-from collector_ext.exporter.otlp.client import Client, tls_context
-from collector_ext.exporter.otlp.config import MIB, OtlpExporterConfig
+from collector_ext.ids import Signal
+from collector_ext.otlp.backend import MIB, BackendConfig
 from collector_ext.otlp.encode import encode
 from collector_ext.otlp.response import rejected
 from collector_ext.pdata import Data
 from collector_ext.selfmetrics import QUEUE_BYTES, QUEUE_DROPPED
 from collector_ext.status import Status
 from collector_ext.tasks import Background
-from edgesync.host import threads
 from edgesync.wire.errors import EdgesyncError
 
 SENDERS = 4
@@ -29,13 +29,27 @@ STOP_LIMIT = 3.0
 """Seconds for what waits when the collector ends."""
 FULL_DELAY = 1.0
 """Seconds that whoever meets a full queue is asked to wait."""
+DELAY_LIMIT = 3600.0
+"""Seconds that a backend can ask us to wait."""
+ANSWER_LIMIT = 64 * 1024
+"""Bytes of a backend's answer that are read."""
+
+
+class Transport(Protocol):
+    """A way to one backend."""
+
+    async def send(self, signal: Signal, request: bytes) -> bytes:
+        """The answer to a request that the backend took, within the timeout. Raises RetryableError, PermanentError."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
     """`done` is told of the end where somebody waits for it."""
 
-    signal: str
+    signal: Signal
     body: bytes
     done: asyncio.Future[None] | None
 
@@ -49,10 +63,12 @@ class _Request:
 
 
 class OtlpExporter:
-    """One backend. See the module."""
+    """One backend, to which `connect` makes the way at the start. See the module."""
 
-    def __init__(self, settings: Settings, config: OtlpExporterConfig) -> None:
+    def __init__(self, settings: Settings, config: BackendConfig, connect: Callable[[], Transport]) -> None:
         self._config, self._log, self._name = config, settings.logger, str(settings.id)
+        self._connect = connect
+        self._transport: Transport | None = None
         self._queue: asyncio.Queue[_Request] = asyncio.Queue()  # bounded by `_bytes`
         self._bytes, self._runs, self._said = 0, False, ""
         self._tasks = Background()
@@ -63,9 +79,9 @@ class OtlpExporter:
 
     async def start(self, host: Host) -> None:
         """Raises NotReachableError for certificates that cannot be read."""
-        client = Client(self._config, tls_context(self._config.endpoint, self._config.tls))
+        self._transport = self._connect()
         for _ in range(SENDERS):
-            self._tasks.spawn(host, self._send(host, client))
+            self._tasks.spawn(host, self._send(host, self._transport))
         self._runs = True
 
     async def shutdown(self) -> None:
@@ -78,6 +94,9 @@ class OtlpExporter:
         await self._tasks.end()
         while not self._queue.empty():
             self._end(self._queue.get_nowait(), RetryableError("the exporter ends"))
+        transport, self._transport = self._transport, None
+        if transport:
+            await transport.close()
 
     async def consume(self, data: Data) -> None:
         """With a queue, taken when this returns; without, sent. Raises RetryableError where too much waits, and without
@@ -88,27 +107,28 @@ class OtlpExporter:
             raise RetryableError(f"{self._bytes} bytes wait for {self._config.endpoint}", FULL_DELAY)
         done = None if self._config.sending_queue.enabled else asyncio.get_running_loop().create_future()
         self._count(len(body))
-        self._queue.put_nowait(_Request(signal_of(data).value, body, done))
+        self._queue.put_nowait(_Request(signal_of(data), body, done))
         if done:
             await done
 
-    async def _send(self, host: Host, client: Client) -> None:
+    async def _send(self, host: Host, transport: Transport) -> None:
         while True:
             request = await self._queue.get()
             try:
-                error = await self._deliver(host, client, request)
+                error = await self._deliver(host, transport, request)
             except asyncio.CancelledError:
                 self._end(request, RetryableError("the exporter ends"))
                 raise
             self._end(request, error)
 
-    async def _deliver(self, host: Host, client: Client, request: _Request) -> EdgesyncError | None:
+    async def _deliver(self, host: Host, transport: Transport, request: _Request) -> EdgesyncError | None:
         """None once it is taken; otherwise why it is given up."""
         retry, loop = self._config.retry_on_failure, asyncio.get_running_loop()
-        until, wait = loop.time() + retry.max_elapsed_time, float(retry.initial_interval)
+        until = loop.time() + (retry.max_elapsed_time or float("inf")) if retry.enabled else 0.0
+        wait = float(retry.initial_interval)
         while True:
             try:
-                answer = await threads.run(partial(client.post, request.signal, request.body))
+                answer = await transport.send(request.signal, request.body)
             except PermanentError as error:
                 self._say(host, error)
                 return error
@@ -140,10 +160,10 @@ class OtlpExporter:
         self._said = said
         host.report_status(Status.RECOVERABLE_ERROR if error else Status.OK, error)
 
-    def _look(self, signal: str, answer: bytes) -> None:
+    def _look(self, signal: Signal, answer: bytes) -> None:
         count, text = rejected(answer)
         if count or text:
-            self._log.warning("%s took all %s but %d: %s", self._config.endpoint, signal, count, text)
+            self._log.warning("%s took all %s but %d: %s", self._config.endpoint, signal.value, count, text)
 
     def _count(self, change: int) -> None:
         self._bytes += change

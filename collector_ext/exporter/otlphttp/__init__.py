@@ -1,0 +1,1 @@
+"""`otlphttp`: to any backend that takes OTLP over HTTP."""
