@@ -92,7 +92,7 @@ class Driver:
         self._entries: list[Entry] = []
         self._spans: list[Span] = []
         # From the time on, so that a server that was restarted gives no two blobs of a rollout one span.
-        self._blob_numbers = itertools.count(clock.wall())
+        self._blob_numbers = itertools.count(int(clock.wall()))
         self._tasks: dict[BlobKey, asyncio.Task[None]] = {}
         self._thread = ThreadPoolExecutor(1, "edgesync-state")
 

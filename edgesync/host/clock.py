@@ -15,8 +15,8 @@ class Clock(Protocol):
         """Seconds since some fixed moment; never goes back."""
         ...
 
-    def wall(self) -> int:
-        """Seconds since 1970 as the operating system believes them."""
+    def wall(self) -> float:
+        """Seconds since 1970, with their fractions, as the operating system believes them."""
         ...
 
 
@@ -24,8 +24,8 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
-    def wall(self) -> int:
-        return int(time.time())
+    def wall(self) -> float:
+        return time.time()
 
 
 class TrustedTime:
@@ -42,7 +42,7 @@ class TrustedTime:
         self._jump = 0
 
     def now(self) -> int:
-        wall = self._clock.wall()
+        wall = int(self._clock.wall())
         self._jump = max(self._jump, self._last_wall - wall)
         self._last_wall = wall
         self._newest = max(self._newest, wall)
