@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import queue
+import re
 import resource
 import socket
 import subprocess
@@ -175,13 +176,18 @@ def test_what_the_official_exporters_send_arrives(compression: grpc.Compression)
 def test_what_it_cannot_take_is_refused_with_a_reason(
     body: bytes, compression: grpc.Compression | None, code: grpc.StatusCode, says: str
 ) -> None:
+    meter = Meter()
+
     async def scenario(port: int, sink: Sink) -> None:
         found, text, _ = await call(port, body, compression)
         assert (found, says in text) == (code, True), text
         assert (await call(port, GOOD))[0] is grpc.StatusCode.OK
         assert sink.batches == [gauge([1.5])]
 
-    run(scenario)
+    run(scenario, meter=meter)
+    counted = re.findall(r'collector_otlp_requests{.*status="(\w+)"} 1', meter.exposition().decode())
+    # Another compression is refused before anybody here hears of it.
+    assert set(counted) == {"OK", code.name} - {"UNIMPLEMENTED"}
 
 
 def test_a_signal_that_no_pipeline_carries_is_not_implemented() -> None:
@@ -266,6 +272,21 @@ def test_only_so_many_are_served_at_once_and_the_others_come_again(monkeypatch: 
         await made.shutdown()
 
     asyncio.run(asyncio.wait_for(whole(), 60))
+
+
+def test_only_so_many_connect_and_the_others_when_there_is_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECTIONS", 2)
+
+    async def scenario(port: int, _sink: Sink) -> None:
+        several = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        assert [bool(await reader.read(9)) for reader, _ in several] == [True, True, False]
+        assert (await call(port, GOOD))[0] is grpc.StatusCode.UNAVAILABLE
+        for _, writer in several:
+            writer.close()
+        while (await call(port, GOOD))[0] is not grpc.StatusCode.OK:
+            await asyncio.sleep(0.05)
+
+    run(scenario)
 
 
 def test_whoever_opens_a_request_and_sends_none_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from typing import Any
 
@@ -25,6 +26,8 @@ RETRYABLE = (
     grpc.StatusCode.DATA_LOSS,
 )
 """Those of OTLP's specification, and RESOURCE_EXHAUSTED where the backend says when; all others are for good."""
+_CONNECTING = re.compile(r"^failed to connect to all addresses; last error: [A-Z_]+: \S+ ")
+"""Names one of several addresses, now this, now that: the same error would be news at each try."""
 PEM_LIMIT = 4 << 20
 """Bytes of a file with certificates; that of a whole system has 0.2 MiB."""
 OPTIONS = (
@@ -77,7 +80,7 @@ def _failure(endpoint: str, error: Any) -> RetryableError | PermanentError:
     code = error.code()
     trailers = dict(error.trailing_metadata() or ())
     delay = retry_delay(trailers.get(DETAILS, b""))
-    text = f"{endpoint}: {code.name}: {printable(error.details() or '')}"
+    text = f"{endpoint}: {code.name}: {printable(_CONNECTING.sub('', error.details() or ''))}"
     if code in RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and delay is not None):
         return RetryableError(text, min(DELAY_LIMIT, delay or 0.0))
     return PermanentError(text)

@@ -31,6 +31,8 @@ from collector_ext.receiver.otlp.intake import Intake
 from edgesync.host.http import CLIENTS, TAKE_LIMIT, TIME_LIMIT, Endpoint, parse_endpoint
 from edgesync.wire.errors import EdgesyncError, MessageTooLargeError, NotReachableError
 
+CONNECTIONS = 256
+"""At once; more are closed at once."""
 BUSY_DELAY = 1.0
 """Seconds that a sender is asked to wait while CLIENTS others send."""
 TEXT_LIMIT = 500
@@ -56,6 +58,7 @@ class GrpcReceiver:
                 INFLATES_ITSELF,
                 IDENTITY_AND_GZIP,
                 ("grpc.max_receive_message_length", self._config.max_recv_msg_size_mib * MIB),
+                ("grpc.max_allowed_incoming_connections", CONNECTIONS),
                 ("grpc.max_concurrent_streams", CLIENTS),
                 ("grpc.so_reuseport", 0),  # a second collector at the same port would get half of the senders
             )
@@ -117,10 +120,10 @@ class GrpcReceiver:
             body = await asyncio.wait_for(context.read(), TIME_LIMIT)
         except asyncio.TimeoutError:
             await self._refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, f"no request within {TIME_LIMIT:g} s")
-        if body is aio.EOF:
-            # Too large, and the core has told so; or there is none.
-            await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "no request")
         limit = self._config.max_recv_msg_size_mib * MIB
+        if body is aio.EOF:
+            # It was too large, and the core has told so already; or a client of an odd kind sent none.
+            await self._refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, f"no request of at most {limit} bytes")
         try:
             await asyncio.wait_for(self._intake.take(signal, body, limit, gzip=body.startswith(MAGIC)), TAKE_LIMIT)
         except asyncio.TimeoutError:
