@@ -1,6 +1,6 @@
 """A rollout as any OTLP backend sees it, from a real server, board and collector, read with OpenTelemetry's protobuf.
 
-The server sends its spans itself; the board's come over the broker and through the collector's otlp exporter.
+The server sends its spans itself; the board's come over the broker and through the collector's otlphttp exporter.
 """
 
 from __future__ import annotations
