@@ -22,10 +22,11 @@ from edgesync.delta.corrections import correct
 from edgesync.delta.format import COPIES_LIMIT, LENGTH_LIMIT, PIECES_LIMIT, REGIONS_LIMIT, SEGMENT, derived_at
 from edgesync.delta.layout import Layout, layout
 from edgesync.delta.pair import Pair
-from edgesync.delta.texts import LONG_MIN, edited
+from edgesync.delta.texts import COPY_MIN, LONG_MIN, edited, parted
 
 _MANY = 4096
-"""Copies between images without programs from which on they are also tried without the short ones."""
+"""Copies between images without programs from which on they are also tried without the short ones, and up to which they
+are tried without any difference in them."""
 REALIGNMENTS = 2
 """Rounds of alignment on absolute references: each takes as long as the first alignment, and a third gains nothing."""
 
@@ -50,8 +51,12 @@ def variants(base: bytes, result: bytes, *, derive: bool = True) -> Iterator[Ali
         for _ in range(REALIGNMENTS):
             copies = realign(old, new, copies, known)
         yield Alignment(_with_types(base, edited(old, new, copies, known.base), found), known, found)
-    elif len(copies.at) > _MANY:
+        return
+    if len(copies.at) > _MANY:
         yield Alignment(_with_types(base, edited(old, new, copies, known.base, LONG_MIN), found), known, found)
+    exact = parted(old, new, copies, lambda start, _end: start >= 0).at_least(COPY_MIN)
+    if len(exact.at) <= _MANY:
+        yield Alignment(_with_types(base, exact, found), known, found)
 
 
 def chapters(pair: Pair, copies: Copies, known: Layout) -> Iterator[tuple[Copies, Layout, range]]:

@@ -32,8 +32,8 @@ from edgesync.delta.varint import Ints
 from edgesync.wire.blob import short_hash
 
 _STRAIGHT = np.isin(np.arange(kinds.SIZE + 1), kinds.STRAIGHT)
-_CLEAR, _SMALL = 1.2, 200
-"""A form that is guessed to be a fifth and 200 bytes larger than the other is not tried: guesses are that good."""
+_CLEAR, _SMALL = 1.5, 200
+"""A form that is guessed to be a half and 200 bytes larger than the other is not tried: guesses are that good."""
 
 
 def encode(chapter: Chapter, result: bytes, offset: int, read_base: ReadBase, *, quick: bool = False) -> bytes:

@@ -38,7 +38,10 @@ def pack(name: str, data: bytes, *, quick: bool = False) -> bytes:
     if len(data) < _DEFLATE_BELOW or quick:
         packed.append(bytes([DEFLATED]) + _deflated(data))
     if len(data) >= _LZMA_FROM and not quick:
-        packed += [_lzma(data, *settings) for settings in _CONTEXTS.get(name, _NUMBERS)]
+        for settings in _CONTEXTS.get(name, _NUMBERS):
+            packed.append(_lzma(data, *settings))
+            if len(packed[-1]) > len(data):
+                break  # noise, which other settings do not shrink either
     return min(packed, key=len)
 
 
