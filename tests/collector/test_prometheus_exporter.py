@@ -56,7 +56,7 @@ def test_it_keeps_the_contract() -> None:
 )
 def test_a_config_that_cannot_be_says_which_key(changes: dict[str, Any], says: str) -> None:
     assert refusal(FACTORY, **changes).startswith(says)
-    for limit in ({"series": 0}, {"target_series": 0}, {"label_bytes": 10}, {"size_mib": 0}):
+    for limit in ({"series": 0}, {"target_series": 0}, {"metric_series": 0}, {"label_bytes": 10}, {"size_mib": 0}):
         with pytest.raises(Exception, match=next(iter(limit))):
             LimitsConfig(**limit).validate()
 
@@ -441,7 +441,11 @@ def test_no_two_metrics_give_one_series(second: str) -> None:
 @given(METRICS, METRICS)
 @settings(max_examples=100, deadline=None)
 def test_whatever_comes_the_page_can_be_read_and_is_within_its_account(first: Metrics, second: Metrics) -> None:
-    store = Store(replace(HERE, send_timestamps=True, limits=LimitsConfig(series=9, target_series=6, label_bytes=256)))
+    store = Store(
+        replace(
+            HERE, send_timestamps=True, limits=LimitsConfig(series=9, target_series=6, metric_series=5, label_bytes=256)
+        )
+    )
     for now, batch in enumerate((first, second)):
         for resource in batch.resources:
             store.put(resource, float(now))
@@ -482,11 +486,10 @@ def run(config: PrometheusConfig, scenario: Callable[[PrometheusExporter, Clock,
     asyncio.run(asyncio.wait_for(whole(), 60))
 
 
-def test_a_label_explosion_costs_its_own_target_and_is_a_status_until_it_is_over() -> None:
-    meter, limits = Meter(), LimitsConfig(series=1000, target_series=100)
+def test_a_label_explosion_costs_its_own_metric_and_is_a_status_until_it_is_over() -> None:
+    meter, limits = Meter(), LimitsConfig(series=1000, target_series=100, metric_series=80)
 
     async def scenario(exporter: PrometheusExporter, clock: Clock, host: Host) -> None:
-        await exporter.consume(gauge([1], "good", **{p.DEVICE: "demo.b01"}))
         for _ in range(3):
             await exporter.consume(exploded(5000, **{p.DEVICE: "demo.b01"}))
         await exporter.consume(gauge([1, 2], "good", **{p.DEVICE: "demo.b01"}))
@@ -494,17 +497,26 @@ def test_a_label_explosion_costs_its_own_target_and_is_a_status_until_it_is_over
         page = exporter.page()
         assert value(page, "good_bytes", instance="demo.b01", state="used") == 2
         assert value(page, "good_bytes", instance="demo.b02", state="used") == 7
-        assert len(read(page)) == 100 + 2
+        assert len(re.findall(rb"^exploded\{", page, re.MULTILINE)) == 80
         errors = [event for event in host.events if event.status is Status.RECOVERABLE_ERROR]
-        assert [str(event.error)[:35] for event in errors] == ["exploded: limits::target_series (fi"]
+        says = "'exploded' is more than limits::metric_series (80) lets through"
+        assert [str(event.error).partition(" (find")[0] for event in errors] == [says]
         assert host.status is Status.RECOVERABLE_ERROR
         clock.now += 301
         exporter.look(clock.now)
         assert host.status is Status.OK
 
     run(replace(HERE, limits=limits), scenario, meter)
-    assert meter.total("collector_prometheus_refused_points") == 3 * (5000 - 98)
-    assert 'reason="target_series"' in meter.exposition().decode()
+    assert meter.total("collector_prometheus_refused_points") == 3 * (5000 - 80)
+    assert 'reason="metric_series"' in meter.exposition().decode()
+
+
+def test_a_target_with_many_metrics_leaves_room_for_others() -> None:
+    store = Store(replace(HERE, limits=LimitsConfig(target_series=100, metric_series=80)))
+    for n in range(9):
+        store.put(exploded(30, f"m{n}", **{p.DEVICE: "demo.b01"}).resources[0], 0.0)
+    assert store.series == 100
+    assert not store.put(exploded(30, **{p.DEVICE: "demo.b02"}).resources[0], 0.0)
 
 
 def test_targets_that_explode_leave_what_is_there_and_cost_no_memory() -> None:
@@ -574,5 +586,5 @@ def test_what_cannot_be_shown_is_logged_once(caplog: pytest.LogCaptureFixture) -
 
     run(HERE, scenario, Meter())
     assert [record.getMessage() for record in caplog.records if "bad" in record.getMessage()] == [
-        "bad is not shown: a delta that can fall, or no temporality; more such are only counted"
+        "'bad' is not shown: a delta that can fall, or no temporality; more such are only counted"
     ]

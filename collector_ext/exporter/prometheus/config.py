@@ -30,19 +30,22 @@ class ConversionConfig:
 @dataclass(frozen=True, slots=True)
 class LimitsConfig:
     """What a label explosion can cost. `series` as Prometheus counts them (a histogram is one for each bucket, and
-    two); `target_series` are those of one target (job and instance); `label_bytes` is the name and all labels of one
-    series; `size_mib` is the text of a scrape.
+    two); `target_series` are those of one target (job and instance), `metric_series` those that one metric has there;
+    `label_bytes` is the name and all labels of one series; `size_mib` is the text of a scrape.
     """
 
     series: int = 100_000
     target_series: int = 5_000
+    metric_series: int = 2_000
     label_bytes: int = 4096
     size_mib: int = 64
 
     def validate(self) -> None:
-        for name, most in (("series", 10_000_000), ("target_series", 10_000_000), ("size_mib", 4096)):
-            if not 1 <= getattr(self, name) <= most:
-                raise ConfigError(f"{name}: found {getattr(self, name)}, expected 1 to {most:,}")
+        for name in ("series", "target_series", "metric_series"):
+            if not 1 <= getattr(self, name) <= 10_000_000:
+                raise ConfigError(f"{name}: found {getattr(self, name)}, expected 1 to 10,000,000")
+        if not 1 <= self.size_mib <= 4096:
+            raise ConfigError(f"size_mib: found {self.size_mib}, expected 1 to 4096")
         if not 256 <= self.label_bytes <= 65536:
             raise ConfigError(f"label_bytes: found {self.label_bytes}, expected 256 to 65,536")
 

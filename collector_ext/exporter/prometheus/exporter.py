@@ -24,7 +24,7 @@ FRESH = 1.0
 """Seconds for which all scrapes get the same page: many at once cost no more than one."""
 SWEEP_EVERY = 10.0
 """Seconds between two looks at what has expired, while nobody scrapes."""
-LIMITS = (Reason.SERIES, Reason.TARGET_SERIES, Reason.LABEL_BYTES, Reason.SIZE)
+LIMITS = (Reason.SERIES, Reason.TARGET_SERIES, Reason.METRIC_SERIES, Reason.LABEL_BYTES, Reason.SIZE)
 
 
 class PrometheusExporter:
@@ -96,10 +96,12 @@ class PrometheusExporter:
             if reason in LIMITS:
                 first, self._limited = self._limited is None, self._now()
                 if first:
-                    self._report(Status.RECOVERABLE_ERROR, SeriesLimitError(f"{metric[:100]}: {reason.value}"))
+                    limit = getattr(self._config.limits, reason.value.removeprefix("limits::"))
+                    text = f"{metric[:100]!r} is more than {reason.value} ({limit}) lets through"
+                    self._report(Status.RECOVERABLE_ERROR, SeriesLimitError(text))
             elif reason is not Reason.OLD and reason not in self._said:
                 self._said.add(reason)
-                self._log.warning("%s is not shown: %s; more such are only counted", metric[:100], reason.value)
+                self._log.warning("%r is not shown: %s; more such are only counted", metric[:100], reason.value)
 
     def _report(self, status: Status, error: SeriesLimitError | None) -> None:
         if self._host:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from collector_ext.exporter.prometheus.config import MIB, LimitsConfig
 from collector_ext.exporter.prometheus.values import Reason, RefusedError
@@ -13,11 +14,12 @@ VALUE_BYTES = 80
 
 @dataclass(slots=True)
 class Target:
-    """Whoever a job and an instance are. `series` are its own on the page; `info` is what `target_info` says of it;
-    `renewed` is when something last came from it.
+    """Whoever a job and an instance are. `series` are its own on the page, `metrics` the same by metric; `info` is what
+    `target_info` says of it; `renewed` is when something last came from it.
     """
 
     series: int = 0
+    metrics: Counter[str] = field(default_factory=Counter)
     info: str = ""
     renewed: float = 0.0
 
@@ -29,7 +31,7 @@ class Room:
         self._limits = limits
         self.series, self.size = 0, 0
 
-    def take(self, who: Target, series: int, weight: int, heading: int = 0) -> None:
+    def take(self, who: Target, metric: str, series: int, weight: int, heading: int = 0) -> None:
         """For so many more lines of `weight` bytes without their values, and for bytes of a heading; negative numbers
         give back. Raises RefusedError, and has taken nothing then.
         """
@@ -37,6 +39,8 @@ class Room:
         if series > 0:
             if weight > self._limits.label_bytes:
                 raise RefusedError(Reason.LABEL_BYTES)
+            if who.metrics[metric] + series > self._limits.metric_series:
+                raise RefusedError(Reason.METRIC_SERIES)
             if who.series + series > self._limits.target_series:
                 raise RefusedError(Reason.TARGET_SERIES)
             if self.series + series > self._limits.series:
@@ -44,6 +48,9 @@ class Room:
             if self.size + size > self._limits.size_mib * MIB:
                 raise RefusedError(Reason.SIZE)
         who.series += series
+        who.metrics[metric] += series
+        if not who.metrics[metric]:
+            del who.metrics[metric]
         self.series += series
         self.size += size
 

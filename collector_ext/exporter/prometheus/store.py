@@ -174,7 +174,7 @@ class Store:
         value = value_of(point, delta=kind.delta)
         if before is None:
             weight = weigh(kind.name, labels)
-            self._room.take(who, len(value), weight, 0 if family else kind.heading)
+            self._room.take(who, kind.name, len(value), weight, 0 if family else kind.heading)
             if family is None:
                 family = self._families[kind.name] = _Family(kind)
                 self._taken.update(kind.names())
@@ -187,7 +187,7 @@ class Store:
             value = before.value.plus(value)
         elif point.time < before.time:
             raise RefusedError(Reason.OLD)
-        self._room.take(who, len(value) - len(before.value), before.weight)
+        self._room.take(who, kind.name, len(value) - len(before.value), before.weight)
         before.value, before.time, before.delta, before.renewed = value, point.time, kind.delta, now
 
     def _tell(self, who: Target, info: str) -> None:
@@ -195,16 +195,16 @@ class Store:
         if info == who.info:
             return
         if who.info:
-            self._room.take(who, -1, weigh(self._info, who.info))
+            self._room.take(who, self._info, -1, weigh(self._info, who.info))
         who.info = ""
         if info:
-            self._room.take(who, 1, weigh(self._info, info))
+            self._room.take(who, self._info, 1, weigh(self._info, info))
             who.info = info
 
     def _remove(self, family: _Family, labels: str) -> None:
         series = family.series.pop(labels)
         heading = 0 if family.series else -family.kind.heading
-        self._room.take(series.who, -len(series.value), series.weight, heading)
+        self._room.take(series.who, family.kind.name, -len(series.value), series.weight, heading)
         if not family.series:
             del self._families[family.kind.name]
             self._taken.difference_update(family.kind.names())

@@ -33,6 +33,7 @@ class Reason(Enum):
 
     SERIES = "limits::series"
     TARGET_SERIES = "limits::target_series"
+    METRIC_SERIES = "limits::metric_series"
     LABEL_BYTES = "limits::label_bytes"
     SIZE = "limits::size_mib"
     CONFLICT = "another metric has this name, or one of its series'"
