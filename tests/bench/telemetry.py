@@ -25,6 +25,7 @@ MINUTE_LIMIT = 380
 """Bytes of a minute's host metrics."""
 HOSTS, MINUTES = 5, 60
 RUNS = 3
+LOG_LINES = 100_000
 SECONDS = 2.0
 """A process lives so long after its start."""
 
@@ -40,7 +41,7 @@ from collector_ext.service import CollectorService
 from collector_ext.settings.load import load
 
 async def main():
-    service = CollectorService(parse(await load([sys.argv[1]]), EntryPoints()))
+    service = CollectorService(parse(await load(sys.argv[1:]), EntryPoints()))
     await service.start()
     await asyncio.sleep({SECONDS})
     await service.shutdown()
@@ -62,6 +63,35 @@ for _ in range(count):
     extension.look()
 print(json.dumps((time.process_time() - began) / count))
 """
+LINES = """\
+import asyncio, json, logging, sys, time
+from collector_ext.component import Consumers, Settings
+from collector_ext.ids import ComponentId
+from collector_ext.receiver.filelog.config import FileLogConfig
+from collector_ext.receiver.filelog.receiver import FileLog
+from collector_ext.selfmetrics import Meter
+from collector_ext.testing.doubles import Host
+
+class Count:
+    lines = 0
+    async def consume(self, data):
+        self.lines += len(data)
+
+async def main(path, storage, expected):
+    sink = Count()
+    settings = Settings(ComponentId("filelog"), logging.getLogger(), Meter())
+    config = FileLogConfig(include=(path,), start_at="beginning", storage=storage)
+    receiver = FileLog(settings, config, Consumers(logs=sink))
+    began = time.process_time()
+    await receiver.start(Host())
+    while sink.lines < expected:
+        await asyncio.sleep(0.01)
+    took = time.process_time() - began
+    await receiver.shutdown()
+    print(json.dumps(sink.lines / took))
+
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+"""
 
 
 def run(workshop: Workshop) -> Iterator[Figure]:
@@ -75,6 +105,7 @@ def run(workshop: Workshop) -> Iterator[Figure]:
     full = _peak(room, "collector", COLLECTOR, str(room / "collector.yaml"))
     yield Figure("a bare asyncio process", bare, "bytes", "peak, asyncio, logging and dataclasses imported")
     yield Figure("the collector with memory_health adds", full - bare, "bytes", "peak, health endpoint open", LIMIT)
+    yield from _logs(room, full)
     yield Figure("CPU of one look", _looks(room) * 1e6, "us", "MemAvailable, cgroups, pressure, kills; 2,000 looks")
 
 
@@ -84,10 +115,35 @@ def _peak(room: Path, name: str, text: str, *arguments: str) -> int:
     return min(taken_by([sys.executable, str(script), *arguments]).peak for _ in range(RUNS))
 
 
+def _logs(room: Path, without: int) -> Iterator[Figure]:
+    """What filelog costs: CPU of a line, and memory beside a collector that has only memory_health."""
+    log = room / "app.log"
+    with log.open("w") as file:
+        for number in range(LOG_LINES):
+            file.write(
+                f"2026-11-26T10:50:39.{number % 1000:03}Z INFO pump {number:06}: {'flow is as it should be ' * 3}\n"
+            )
+    (room / "logs.yaml").write_text(
+        f"receivers: {{filelog: {{include: ['{log}'], start_at: beginning}}}}\n"
+        "exporters: {debug: }\nservice: {pipelines: {logs: {receivers: [filelog], exporters: [debug]}}}\n"
+    )
+    peak = _peak(room, "collector", COLLECTOR, str(room / "collector.yaml"), str(room / "logs.yaml"))
+    where = f"{LOG_LINES} lines, {log.stat().st_size / MIB:.0f} MiB, read from the beginning, positions kept"
+    rate = max(_said(room, "lines", LINES, str(log), str(room / f"at-{n}"), str(LOG_LINES)) for n in range(RUNS))
+    yield Figure("filelog: lines a CPU second", rate, "lines", where)
+    yield Figure("filelog adds", peak - without, "bytes", "peak, while it reads that file, exporter debug")
+
+
 def _looks(room: Path) -> float:
-    script = room / "looks.py"
-    script.write_text(LOOKS)
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=60)
+    return _said(room, "looks", LOOKS)
+
+
+def _said(room: Path, name: str, text: str, *arguments: str) -> float:
+    """The number that a script prints."""
+    script = room / f"{name}.py"
+    script.write_text(text)
+    command = [sys.executable, str(script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
         raise BenchError(done.stderr[-600:])
     return float(json.loads(done.stdout))

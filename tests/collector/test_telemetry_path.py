@@ -23,6 +23,14 @@ DEVICE = DeviceId("demo.b01")
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     with telling(tmp_path) as running:
+        config = running.directory / "boards/b01/collector.yaml"
+        log = f"receivers:
+  filelog: {{include: ['{running.log('b01')}']}}
+"
+        told = config.read_text().replace("receivers:
+", log, 1)
+        config.write_text(told + "    logs: {receivers: [filelog], exporters: [mqtt]}
+")
         yield running
 
 
@@ -56,6 +64,9 @@ def test_what_a_board_tells_is_in_the_lake_over_a_kill_of_the_collector(lab: Lab
     assert {name for name, _, _ in spans} >= {"fetching", "applying", "activating", "confirming", "update"}
     (update,) = [(own, parent) for name, own, parent in spans if name == "update"]
     assert update[1] == trace.span_id(trace.TraceId(update[0]), trace.BOARD)
+    bodies = [body for (body,) in ask(lab, "SELECT body FROM logs WHERE device = 'demo.b01' ORDER BY time")]
+    assert any("phase confirming > idle" in body for body in bodies)
+    assert set(bodies) <= set(lab.log("b01").read_text().splitlines())
     # What was synced and not yet acknowledged at the kill came again; housekeeping leaves it once.
     assert list(compact(lab.directory / "collector/lake", time.time() + 7200))
     twice = ask(lab, "SELECT count(*) - count(DISTINCT (metric, attributes, time)) FROM metrics")

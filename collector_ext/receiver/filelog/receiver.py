@@ -87,7 +87,9 @@ class FileLog:
                 self._room.clear()
                 await self._call(partial(reader.poll, time.monotonic()))
                 self._say(host, reader)
-                self._news.set()
+                self._count(reader)
+                if reader.waiting:
+                    self._news.set()
                 try:
                     await asyncio.wait_for(self._room.wait(), self._config.poll_interval)
                 except asyncio.TimeoutError:
