@@ -310,6 +310,21 @@ def test_room_that_was_made_for_lines_is_waited_for(tmp_path: Path) -> None:
     assert following.told == ["line 0", "line 1", "line 2"]
 
 
+def test_the_copy_of_a_file_that_is_truncated_is_not_read_again_however_short_it_is(tmp_path: Path) -> None:
+    following = Following(config(f"{{include: ['{tmp_path}/app.log*'], start_at: beginning}}"))
+    written = tmp_path / "app.log"
+    for number in range(5):
+        with written.open("a") as file:
+            file.write(f"{number} line\n")
+        following.rest()
+        with written.open("a") as file:
+            file.write(f"{number} line that nobody has seen yet\n")
+        (tmp_path / f"app.log.{number}").write_bytes(written.read_bytes())
+        os.truncate(written, 0)
+    following.rest()
+    assert following.told == [line for n in range(5) for line in (f"{n} line", f"{n} line that nobody has seen yet")]
+
+
 def test_a_second_file_with_the_same_beginning_is_taken_for_a_copy_and_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

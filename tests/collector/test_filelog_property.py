@@ -95,6 +95,7 @@ class World:
                     listed = self.copies or one.path.suffix == ".log"
                     if not one.readable or not (listed or one.sure):
                         self.may_be_lost.update(set(one.lines) - acknowledged)
+                    one.sure = len(acknowledged.intersection(one.lines))  # the rest is to be seen again
                 self.reading.crash()
                 self.poll()
 

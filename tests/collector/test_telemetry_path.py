@@ -24,13 +24,9 @@ DEVICE = DeviceId("demo.b01")
 def lab(tmp_path: Path) -> Iterator[Lab]:
     with telling(tmp_path) as running:
         config = running.directory / "boards/b01/collector.yaml"
-        log = f"receivers:
-  filelog: {{include: ['{running.log('b01')}']}}
-"
-        told = config.read_text().replace("receivers:
-", log, 1)
-        config.write_text(told + "    logs: {receivers: [filelog], exporters: [mqtt]}
-")
+        log = f"receivers:\n  filelog: {{include: ['{running.log('b01')}']}}\n"
+        told = config.read_text().replace("receivers:\n", log, 1)
+        config.write_text(told + "    logs: {receivers: [filelog], exporters: [mqtt]}\n")
         yield running
 
 

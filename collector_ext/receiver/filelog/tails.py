@@ -4,8 +4,8 @@
    truncated (copytruncate) and is read from its beginning.
 2. One that no pattern matches any more was renamed or deleted. What it still gets is read, under its new name in the
    same directory or from the open descriptor, until nothing has come for a while; then it is forgotten.
-3. An unknown inode that begins as one that was truncated or is gone, in a whole fingerprint, is its copy and goes on
-   from its position; one that begins as a file that lives is a copy in the making, and is left alone.
+3. An unknown inode that begins as one that was just truncated or forgotten is its copy and goes on from its position;
+   one that begins as a file that lives, in a whole fingerprint, is a copy in the making, and is left alone.
 4. A compressed file is left alone. Any other is new: read from its beginning, or from where the first start finds it.
 """
 
@@ -222,15 +222,16 @@ class Tails:
             at = status.st_size if self._from_end else 0
             mark = fingerprint(head)
             tail = Tail(found.inode, found.path, found.path, mark, at, at, stamp=found.stamp, changed=now)
+            tail.turn = self._looks  # behind what was rotated to make room for it
             self._known[tail.inode] = tail
             self._hold(tail, fd)
 
     def _original(self, inode: Inode, head: bytes) -> Tail | None:
         """The file whose copy this is, or itself after a reboot that numbered the devices anew."""
-        for tail in (*self._lost, *(tail for _, tail in self._orphans)):
-            whole = tail.mark.length >= self._config.fingerprint_size
-            same = tail.mark.length > 0 and tail.inode[1] == inode[1] and tail.inode[0] != inode[0]
-            if ((whole and tail.inode != inode) or same) and tail.mark.matches(head):
+        whole = [tail for tail in self._lost if tail.mark.length >= self._config.fingerprint_size]
+        renumbered = [tail for tail in self._lost if tail.inode[1] == inode[1]]
+        for tail in (*(tail for _, tail in self._orphans), *whole, *renumbered):
+            if tail.inode != inode and tail.mark.length and tail.mark.matches(head):
                 return tail
         return None
 
