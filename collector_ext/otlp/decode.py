@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector_ext.ids import Signal
+from collector_ext.otlp.items import check
 from collector_ext.pdata import (
     Attributes,
     Buckets,
@@ -57,19 +58,27 @@ LIMIT = 16 << 20
 DEPTH = 20
 """Arrays and maps within one another in one attribute."""
 
+_REQUESTS: dict[Signal, Any] = {
+    Signal.METRICS: ExportMetricsServiceRequest,
+    Signal.TRACES: ExportTraceServiceRequest,
+    Signal.LOGS: ExportLogsServiceRequest,
+}
+
 
 def decode(signal: Signal, data: bytes) -> Data:
     """Raises MessageTooLargeError, MalformedMessageError."""
     if len(data) > LIMIT:
         raise MessageTooLargeError(f"OTLP request of {len(data)} bytes, at most {LIMIT}")
     try:
+        request = _REQUESTS[signal].FromString(data)
+        check(signal, request, len(data))
         match signal:
             case Signal.METRICS:
-                return of_metrics(ExportMetricsServiceRequest.FromString(data))
+                return of_metrics(request)
             case Signal.TRACES:
-                return of_traces(ExportTraceServiceRequest.FromString(data))
+                return of_traces(request)
             case Signal.LOGS:
-                return of_logs(ExportLogsServiceRequest.FromString(data))
+                return of_logs(request)
     except (DecodeError, ValueError, OverflowError) as error:
         raise MalformedMessageError(f"OTLP request of {len(data)} bytes: {error}") from error
 

@@ -15,7 +15,22 @@ from collector_ext.ids import Signal
 from collector_ext.otlp import decode as module
 from collector_ext.otlp.decode import decode
 from collector_ext.otlp.encode import encode
-from collector_ext.pdata import Data, LogRecord, Logs, Resource, ResourceLogs, ScopeLogs, Value
+from collector_ext.otlp.protobuf import message
+from collector_ext.pdata import (
+    Data,
+    Gauge,
+    LogRecord,
+    Logs,
+    Metric,
+    Metrics,
+    NumberPoint,
+    Resource,
+    ResourceLogs,
+    ResourceMetrics,
+    ScopeLogs,
+    ScopeMetrics,
+    Value,
+)
 from edgesync.wire.errors import EdgesyncError, MalformedMessageError, MessageTooLargeError
 
 REQUESTS = {
@@ -67,3 +82,35 @@ def test_an_attribute_as_deep_as_a_well_is_refused() -> None:
     logs = Logs((ResourceLogs((ScopeLogs((LogRecord(1, value),)),), Resource()),))
     with pytest.raises(MalformedMessageError, match="within one another"):
         decode(Signal.LOGS, encode(logs))
+
+
+# --- what few bytes can make ----------------------------------------------------------------------------------------
+
+EMPTIES = {
+    "resources": (Signal.METRICS, (1,)),
+    "scopes": (Signal.TRACES, (1, 2)),
+    "metrics": (Signal.METRICS, (1, 2, 2)),
+    "points": (Signal.METRICS, (1, 2, 2, 5, 1)),
+    "exemplars": (Signal.METRICS, (1, 2, 2, 5, 1, 5)),
+    "quantiles": (Signal.METRICS, (1, 2, 2, 11, 1, 6)),
+    "events": (Signal.TRACES, (1, 2, 2, 11)),
+    "records": (Signal.LOGS, (1, 2, 2)),
+    "attributes": (Signal.LOGS, (1, 2, 2, 6)),
+}
+"""Kinds of values, and the fields on the way to them."""
+
+
+@pytest.mark.parametrize("kind", EMPTIES)
+def test_a_request_of_nothing_but_empty_values_is_too_large(kind: str) -> None:
+    signal, (*way, field) = EMPTIES[kind]
+    body = message(field, b"") * 100_000
+    for outer in reversed(way):
+        body = message(outer, body)
+    with pytest.raises(MessageTooLargeError, match="with more than 25"):
+        decode(signal, body)
+
+
+def test_large_requests_of_what_people_send_are_none_too_large() -> None:
+    points = tuple(NumberPoint(n, n, {"a": "b"}) for n in range(1, 20_001))
+    data = Metrics((ResourceMetrics((ScopeMetrics((Metric("m", Gauge(points)),)),)),))
+    assert decode(Signal.METRICS, encode(data)) == data

@@ -343,6 +343,27 @@ def test_a_backend_that_gives_no_answer_is_a_named_error_and_the_data_stay(
 
 
 @each_way
+def test_a_request_that_nobody_answers_is_cut_off_at_the_end(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "STOP_LIMIT", 0.1)
+    meter, asked, ended = Meter(), threading.Event(), threading.Event()
+
+    def asks(connection: socket.socket) -> None:
+        while connection.recv(65536):
+            asked.set()
+        ended.set()
+
+    async def scenario(exporter: OtlpExporter) -> None:
+        await exporter.consume(gauge([1]))
+        await asyncio.to_thread(asked.wait, 30)
+
+    with played(asks) as port:
+        run(way, way.at(port, QUEUED, SLOW, timeout=Duration(300.0)), scenario, settings("otlp", meter))
+        # A connection that was never greeted, gRPC's core lets go by itself, within 20 s.
+        assert way is GRPC or ended.wait(30)
+    assert (meter.total(QUEUE_DROPPED), meter.total(QUEUE_BYTES)) == (1, 0)
+
+
+@each_way
 def test_what_a_backend_took_in_part_is_logged_with_its_words(way: Way, caplog: pytest.LogCaptureFixture) -> None:
     answer = ExportMetricsServiceResponse()
     answer.partial_success.rejected_data_points, answer.partial_success.error_message = 3, "too\nold"

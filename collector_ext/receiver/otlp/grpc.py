@@ -29,6 +29,7 @@ from collector_ext.otlp.rpc import DETAILS, IDENTITY_AND_GZIP, INFLATES_ITSELF, 
 from collector_ext.receiver.otlp.config import GrpcConfig
 from collector_ext.receiver.otlp.intake import Intake
 from edgesync.host.http import CLIENTS, TAKE_LIMIT, TIME_LIMIT, Endpoint, parse_endpoint
+from edgesync.host.tasks import end
 from edgesync.wire.errors import EdgesyncError, MessageTooLargeError, NotReachableError
 
 CONNECTIONS = 256
@@ -47,7 +48,7 @@ class GrpcReceiver:
     def __init__(self, config: GrpcConfig, intake: Intake) -> None:
         self._config, self._intake = config, intake
         self._server: Any = None
-        self._busy = 0
+        self._serving: set[asyncio.Task[Any]] = set()
         self.port = 0
         """The TCP port that is really listened on."""
 
@@ -96,12 +97,15 @@ class GrpcReceiver:
         server, self._server = self._server, None
         if server:
             await server.stop(GRACE)
+            await end(self._serving)  # cancelled by now, and not waited for
 
     async def _export(self, signal: Signal, _requests: Any, context: Any) -> bytes:
         """The empty response: all of it is taken."""
-        if self._busy >= CLIENTS:
+        if len(self._serving) >= CLIENTS:
             await self._refuse(context, grpc.StatusCode.UNAVAILABLE, f"{CLIENTS} send already", BUSY_DELAY)
-        self._busy += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         try:
             await self._take(signal, context)
         except MessageTooLargeError as error:
@@ -111,7 +115,7 @@ class GrpcReceiver:
         except EdgesyncError as error:
             await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"{error.name}: {error}")
         finally:
-            self._busy -= 1
+            self._serving.discard(task)
         self._intake.count("grpc", grpc.StatusCode.OK.name)
         return b""
 
