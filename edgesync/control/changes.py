@@ -6,15 +6,15 @@ Boards that go from the same bundle of config to the same other one share one co
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
 from edgesync.control.desired import compile_fleet, wave_of
+from edgesync.control.policies import written
 from edgesync.control.types import Board, ConfigBundle, Fleet, Image, Wanted
 from edgesync.wire.bundle import Bundle, BundleFile, decode
 from edgesync.wire.ids import DeviceId, digest_of
-from edgesync.wire.messages import Manners
 
 Kind = Literal["added", "removed", "image", "type", "key", "file", "setting", "manners"]
 Value = Image | BundleFile | str | None
@@ -87,10 +87,10 @@ def _differences(was: Board, now: Board, wave: str, before: Wanted | None, after
     for kind, name, was_it, is_it in _config(before.config if before else None, after.config if after else None):
         yield Change(now.device, kind, wave, name, was_it, is_it)
     if before and after and before.manners != after.manners:
-        for slot in fields(Manners):
-            was_it, is_it = (str(getattr(wanted.manners, slot.name)) for wanted in (before, after))
-            if was_it != is_it:
-                yield Change(now.device, "manners", wave, slot.name, was_it, is_it)
+        said, says = written(before.manners), written(after.manners)
+        for name in sorted({*said, *says}):
+            if said.get(name) != says.get(name):
+                yield Change(now.device, "manners", wave, name, said.get(name), says.get(name))
 
 
 @lru_cache(maxsize=4096)

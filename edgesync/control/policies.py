@@ -48,6 +48,24 @@ def fleet_manners(section: Section) -> Manners:
     return Manners(budget=byte_budget(section) or 0, **manners(section, budget=False))
 
 
+def written(manners: Manners) -> Mapping[str, str]:
+    """Manners as operators write them: key and measure of each that is not as usual."""
+    told = {
+        "byte_budget": _written(manners.budget, SIZES),
+        "check_in": _written(manners.check_in, DURATIONS),
+        "rate_cap": _written(manners.rate * 8, RATES),
+        "share": f"{manners.share} %" if manners.share != Manners().share else "",
+        "defer": _written(manners.defer, DURATIONS),
+    }
+    return {key: text for key, text in told.items() if text}
+
+
+def _written(measure: int, units: Mapping[str, int]) -> str:
+    """In the unit that leaves the smallest whole number; "" for nothing."""
+    number, unit = min((measure // size, unit) for unit, size in units.items() if measure % size == 0)
+    return f"{number} {unit}" if measure else ""
+
+
 def window(section: Section, select: Selector) -> Window:
     """One window, whose selector is read already."""
     name = section.text("name", "the window's name", limit=64)

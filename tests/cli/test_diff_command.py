@@ -199,10 +199,21 @@ def test_json_has_files_settings_and_manners_of_each_board(fleet: Path, capsys: 
     assert [(c["device"], c["change"], c["name"]) for c in found] == [
         ("demo.b01", "file", "app/a"),
         ("demo.b01", "setting", "drift"),
-        ("demo.b01", "manners", "budget"),
-        ("demo.b02", "manners", "budget"),
-        ("demo.b03", "manners", "budget"),
+        ("demo.b01", "manners", "byte_budget"),
+        ("demo.b02", "manners", "byte_budget"),
+        ("demo.b03", "manners", "byte_budget"),
     ]
     assert found[0]["old"] is None
     assert found[0]["new"] == {"mode": "0644", "size": 1, "sha256": hashlib.sha256(b"a").hexdigest()}
-    assert (found[-1]["old"], found[-1]["new"]) == ("100000000", "2000000")
+    assert (found[-1]["old"], found[-1]["new"]) == ("100 MB", "2 MB")
+
+
+def test_manners_are_told_as_they_are_written(fleet: Path, capsys: pytest.CaptureFixture[str]):
+    text = (fleet / "fleet.yaml").read_text()
+    (fleet / "fleet.yaml").write_text(text.replace("byte_budget: 100 MB", "manners: {check_in: 90 min, share: 20 %}"))
+    assert run(fleet) == 0
+    assert [row[2:] for row in rows(capsys) if row[1] == "canary"] == [
+        ["manners byte_budget", "100 MB", "-"],
+        ["manners check_in", "-", "90 min"],
+        ["manners share", "-", "20 %"],
+    ]

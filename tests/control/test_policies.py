@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesync.control.desired import compile_fleet
+from edgesync.control.policies import written
 from edgesync.control.types import Selector, Window
 from edgesync.wire.messages import Manners
 from tests.control.config_texts import BOARDS, FLEET, problems, read
@@ -29,6 +30,24 @@ def test_a_board_that_nobody_says_anything_of_has_no_manners_and_no_budget():
 def test_manners_are_read_in_bytes_seconds_and_per_cent():
     text = FLEET + "byte_budget: 2 MiB\nmanners: {check_in: 6 h, rate_cap: 16 kbit/s, share: 50 %, defer: 24 h}\n"
     expected = Manners(2 << 20, check_in=21600, rate=2000, share=50, defer=86400)
+    assert set(manners({"fleet.yaml": text}).values()) == {expected}
+
+
+@given(
+    st.builds(
+        Manners,
+        budget=st.integers(0, 10**12),
+        check_in=st.integers(0, 10**7),
+        rate=st.integers(0, 10**6),
+        share=st.integers(1, 100),
+        defer=st.integers(0, 10**7),
+    )
+)
+def test_what_is_written_of_manners_is_read_as_the_same_manners(expected: Manners):
+    said = dict(written(expected))
+    budget = said.pop("byte_budget", "none")
+    inside = ", ".join(f"{key}: {text}" for key, text in said.items())
+    text = f"{FLEET}byte_budget: {budget}\nmanners: {{{inside}}}\n"
     assert set(manners({"fleet.yaml": text}).values()) == {expected}
 
 
