@@ -193,8 +193,9 @@ def _check_type(draft: Draft, tree: _Tree, kind: str, boards: list[Board], compl
         value = setting.value.commands if isinstance(setting.value, Probe) else setting.value
         for command in dict.fromkeys(value) if isinstance(value, tuple) else ():
             if command not in profile.commands:
-                known = ", ".join(profile.commands) or "none"
-                hint = did_you_mean(command, profile.commands) or f"known: {known}"
+                known = ", ".join(profile.commands)
+                others = f"known: {known}" if known else "it has none; your own board types are read from `profiles`"
+                hint = did_you_mean(command, profile.commands) or others
                 expected = f"a command of boards of type {kind}"
                 complaints.add(setting.place, f"{command[:60]!r}", expected, hint, boards)
 

@@ -46,8 +46,8 @@ class Ended:
 
 
 async def run(argv: Sequence[str], limit: float) -> Ended:
-    """Run `argv` for at most `limit` seconds. What it started and left behind ends with it; so it does all when this is
-    cancelled. Raises nothing.
+    """Run `argv` for at most `limit` seconds. What it started and left behind in its process group ends with it; so it
+    does all when this is cancelled. Raises nothing.
     """
     # A pipe of our own: asyncio's would be waited for until everything that has inherited it is gone.
     reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

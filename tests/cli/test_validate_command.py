@@ -227,6 +227,15 @@ def test_board_types_beside_the_repository_are_found(lab: Path, capsys: pytest.C
     assert run(str(lab / "fleet"), "--profiles", str(lab / "elsewhere")) == 0
 
 
+def test_who_names_a_command_of_a_type_without_any_is_told_where_types_are_looked_for(
+    lab: Path, capsys: pytest.CaptureFixture[str]
+):
+    (lab / "fleet/config/fleet").mkdir(parents=True)
+    (lab / "fleet/config/fleet/config.yaml").write_text("check: [app-check]\n")
+    assert run(str(lab / "fleet")) == 1
+    assert "(it has none; your own board types are read from `profiles`)" in capsys.readouterr().out
+
+
 def test_config_is_counted_with_its_largest_bundle(lab: Path, capsys: pytest.CaptureFixture[str]):
     place = lab / "fleet/config/fleet/files/app/a"
     place.parent.mkdir(parents=True)
