@@ -87,7 +87,8 @@ def _merge(directory: Path, table: Table, hour: str, group: list[DataFile]) -> C
     # A row that came twice, since whoever sent it heard no acknowledgement, is there once from now on.
     question = f"SELECT DISTINCT * FROM {table.name}_hour ORDER BY {', '.join(table.order)}"  # noqa: S608 - names of ours
     with (
-        tempfile.TemporaryDirectory(prefix="sort-", dir=directory) as spill,
+        storage_errors(str(directory)),
+        tempfile.TemporaryDirectory(prefix=files.SPILL, dir=directory) as spill,
         Lake(directory, memory=MEMORY, spill=Path(spill)) as lake,
     ):
         lake.view(f"{table.name}_hour", table, [file.path for file in group])

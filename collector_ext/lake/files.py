@@ -14,15 +14,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from edgesync.host.files import storage_errors
+
 _NAME = re.compile(r"a-(\d{12})\.parquet|c-(\d{12})-(\d{12})\.parquet")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _HOUR = re.compile(r"[0-2]\d")
-TEMPORARY = ".tmp"
+TEMPORARY, SPILL = ".tmp", "sort-"
+"""How the name of a file ends that is being written, and how that of a directory begins that DuckDB sorts in."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,10 +70,19 @@ def counting(files: Iterable[DataFile]) -> list[DataFile]:
     return [file for file in known if not any(cover.covers(file) for cover in covers if cover.hour == file.hour)]
 
 
+def sweep(directory: Path) -> None:
+    """Remove what was being written when its writer was killed. Only the lake's writer may call this."""
+    with storage_errors(str(directory)):
+        for spill in directory.glob(f"{SPILL}*"):
+            shutil.rmtree(spill)
+        for left in directory.glob(f"*/*/*/*.parquet{TEMPORARY}"):
+            left.unlink()
+
+
 def _walk(place: Path) -> Iterator[DataFile]:
     for day in _directories(place, _DAY):
         for hour in _directories(day, _HOUR):
-            for entry in os.scandir(hour):
+            for entry in _entries(hour):
                 if match := _NAME.fullmatch(entry.name):
                     number, first, last = match.groups()
                     first, last = first or number, last or number
@@ -77,5 +90,13 @@ def _walk(place: Path) -> Iterator[DataFile]:
 
 
 def _directories(place: Path, name: re.Pattern[str]) -> Iterator[Path]:
-    if place.is_dir():
-        yield from (Path(entry.path) for entry in os.scandir(place) if name.fullmatch(entry.name) and entry.is_dir())
+    yield from (Path(entry.path) for entry in _entries(place) if name.fullmatch(entry.name) and entry.is_dir())
+
+
+def _entries(place: Path) -> list[os.DirEntry[str]]:
+    """None of a directory that is not there, or no more: retention goes on while a lake is read."""
+    try:
+        with os.scandir(place) as found:
+            return list(found)
+    except FileNotFoundError:
+        return []

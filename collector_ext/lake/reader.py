@@ -1,12 +1,14 @@
 """Questions to the lake: the only place where DuckDB is opened.
 
 Each table of `schema.TABLES` is a view of that name over the files that count, and an empty one where there are none.
-A question sees the files that counted when the lake was opened; `refresh` looks again.
+A question sees the files that counted when the lake was opened; `refresh` looks again, and so does a question whose
+files were compacted or deleted meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,7 @@ class Lake:
         if not self.directory.is_dir():
             raise ConfigError(f"{directory}: no such directory, expected a lake (`parquet` exporter, key `directory`)")
         config: dict[str, Any] = {"memory_limit": memory, "threads": threads, "preserve_insertion_order": False}
+        self._paths: list[Path] = []
         self._duckdb = duckdb.connect(config=config | ({"temp_directory": str(spill)} if spill else {}))
         self.refresh()
 
@@ -49,8 +52,11 @@ class Lake:
 
     def refresh(self) -> None:
         """See what was written since."""
+        self._paths = []
         for table in TABLES.values():
-            self.view(table.name, table, [f.path for f in files.counting(files.found(self.directory, table.name))])
+            paths = [file.path for file in files.counting(files.found(self.directory, table.name))]
+            self._paths += paths
+            self.view(table.name, table, paths)
 
     def view(self, name: str, table: Table, paths: Sequence[Path]) -> None:
         """A view of this name over some files of a table."""
@@ -65,14 +71,26 @@ class Lake:
         """The answer as a pandas frame; times are naive UTC. Raises as `rows` does."""
         return self._run(question, parameters).df()
 
-    def batches(self, question: str, size: int) -> Any:
-        """The answer as Arrow record batches of `size` rows, one after the other."""
-        return self._duckdb.sql(question).to_arrow_reader(size)
+    def batches(self, question: str, size: int) -> Iterator[Any]:
+        """The answer as Arrow record batches of `size` rows, one after the other. Raises as `rows` does."""
+        with self._named_errors():
+            yield from self._duckdb.sql(question).to_arrow_reader(size)
 
     def _run(self, question: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> duckdb.DuckDBPyConnection:
-        try:
+        with self._named_errors():
+            try:
+                return self._duckdb.execute(question, parameters)
+            except duckdb.IOException:
+                if all(Path(path).exists() for path in self._paths):
+                    raise
+            self.refresh()
             return self._duckdb.execute(question, parameters)
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (duckdb.IOException, duckdb.InvalidInputException, duckdb.OutOfMemoryException) as error:
             raise StorageError(f"{self.directory}: {error}") from error
         except duckdb.Error as error:
             raise ConfigError(f"{self.directory}: {error}") from error

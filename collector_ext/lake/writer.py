@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,12 +25,24 @@ from edgesync.wire.errors import ConfigError
 
 ROWS = 200_000
 """Rows of one table that wait in memory and in its log until they become a file."""
+SIZE = 128 << 20
+"""Bytes of them: usual rows have 200 each, those with long attributes come to a file sooner."""
 AGE = 60.0
 """Seconds that they wait at most."""
 PATIENCE = 4
-"""Times `ROWS` that wait while they cannot be written, on a full disk say, until no more are taken."""
+"""Times `ROWS` and `SIZE` that wait while they cannot be written, on a full disk say, until no more are taken."""
 
 _LOG = re.compile(r"([a-z]+)-(\d{12})\.wal")
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What one table's log holds. `load`: 1 is enough for a file. `since` when, of the monotonic clock."""
+
+    log: WriteAheadLog
+    since: float
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+    load: float = 0.0
 
 
 class LakeWriter:
@@ -41,9 +54,7 @@ class LakeWriter:
     def __init__(self, directory: Path, clock: Clock, *, rows: int = ROWS, age: float = AGE) -> None:
         self._directory, self._clock, self._rows, self._age = directory, clock, rows, age
         self._logs = directory / "wal"
-        self._open: dict[str, WriteAheadLog] = {}
-        self._since: dict[str, float] = {}
-        self._waiting: dict[str, list[pa.RecordBatch]] = {}
+        self._waiting: dict[str, _Waiting] = {}
         with storage_errors(str(directory)):
             self._logs.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(directory)
@@ -56,17 +67,19 @@ class LakeWriter:
     def write(self, rows: Mapping[str, Sequence[pa.RecordBatch]]) -> None:
         """Durable when this returns; call `flush_due` then. Batches have the schema of their table in `schema`."""
         for name, batches in rows.items():
-            if self._rows_waiting(name) >= PATIENCE * self._rows:
+            if name in self._waiting and self._waiting[name].load >= PATIENCE:
                 self._flush(name)
             if batches:
-                self._log_of(name).append(batches)
-                self._waiting.setdefault(name, []).extend(batches)
+                waiting = self._of(name)
+                waiting.log.append(batches)
+                waiting.batches.extend(batches)
+                waiting.load += sum(max(batch.num_rows / self._rows, batch.nbytes / SIZE) for batch in batches)
 
     def flush_due(self) -> None:
         """Write what has waited long enough; call it from time to time. After an error it goes on waiting."""
         now = self._clock.monotonic()
-        for name in list(self._waiting):
-            if self._rows_waiting(name) >= self._rows or now - self._since[name] >= self._age:
+        for name, waiting in list(self._waiting.items()):
+            if waiting.load >= 1 or now - waiting.since >= self._age:
                 self._flush(name)
 
     def flush(self) -> None:
@@ -79,27 +92,24 @@ class LakeWriter:
         try:
             self.flush()
         finally:
-            for log in self._open.values():
-                log.close()
-            self._open.clear()
+            for waiting in self._waiting.values():
+                waiting.log.close()
+            self._waiting.clear()
             os.close(self._lock)
 
-    def _rows_waiting(self, name: str) -> int:
-        return sum(batch.num_rows for batch in self._waiting.get(name, ()))
-
-    def _log_of(self, name: str) -> WriteAheadLog:
-        if name not in self._open:
+    def _of(self, name: str) -> _Waiting:
+        if name not in self._waiting:
             self._number += 1
-            self._open[name] = WriteAheadLog(_log_path(self._logs, name, self._number))
-            self._since[name] = self._clock.monotonic()
-        return self._open[name]
+            log = WriteAheadLog(_log_path(self._logs, name, self._number))
+            self._waiting[name] = _Waiting(log, self._clock.monotonic())
+        return self._waiting[name]
 
     def _flush(self, name: str) -> None:
-        log = self._open[name]
-        _, number = _log_name(log.path)
-        self._write(TABLES[name], number, self._waiting[name])
-        del self._waiting[name], self._open[name], self._since[name]
-        log.end()
+        waiting = self._waiting[name]
+        _, number = _log_name(waiting.log.path)
+        self._write(TABLES[name], number, waiting.batches)
+        del self._waiting[name]
+        waiting.log.end()
 
     def _write(self, table: Table, number: int, batches: Sequence[pa.RecordBatch]) -> None:
         if batches:
@@ -107,7 +117,10 @@ class LakeWriter:
             parquet.write(path, table, pa.Table.from_batches(batches, table.schema).to_batches())
 
     def _recover(self) -> int:
-        """Turn logs that were left behind into files; the largest number that is taken."""
+        """Turn logs that were left behind into files, and sweep up what a kill left half-written; the largest number
+        that is taken.
+        """
+        files.sweep(self._directory)
         there = {name: files.found(self._directory, name) for name in TABLES}
         numbers = [file.last for known in there.values() for file in known]
         for path in sorted(self._logs.iterdir()):

@@ -17,31 +17,40 @@ from edgesync.wire.ids import DeviceId
 from notebooks.sample import readings
 from notebooks.sample.pipeline import run
 from notebooks.sample.spans import Part, of_server, parts
-from notebooks.sample.story import BOARDS, DAY, FLEET
+from notebooks.sample.story import DAY, FLEET, Story, planted
 
 DATA = Path(__file__).parents[1] / "data"
 
 
-def make(lake: Path, begin: float, seed: int) -> int:
-    """A lake of the model fleet's day, which begins at `begin` (unix seconds); the number of batches."""
-    rollouts = list(parts(begin, random.Random(seed)))
-    own: dict[DeviceId, list[Part]] = {device: [] for device in BOARDS}
-    for _, done in rollouts:
+def told(story: Story, begin: float, seed: int) -> Iterator[tuple[DeviceId, Iterator[Data]]]:
+    """What each board tells in the day that begins at `begin` (unix seconds): hour by hour, then spans and logs."""
+    own: dict[DeviceId, list[Part]] = {device: [] for device in story.boards}
+    for _, done in parts(story, begin, random.Random(seed)):
         for _, part in done:
             own[part.device].append(part)
 
-    def boards() -> Iterator[tuple[DeviceId, Data]]:
-        for number, device in enumerate(BOARDS):
-            dice = random.Random(seed * 1000 + number)
-            for batch in readings.metrics(device, begin, own[device], dice):
-                yield device, batch
-            if spans := [span for part in own[device] for span in part.spans]:
-                yield device, traces(spans)
-            yield device, readings.logs(device, begin, own[device], dice)
+    def one(device: DeviceId, dice: random.Random) -> Iterator[Data]:
+        yield from readings.metrics(story, device, begin, own[device], dice)
+        if spans := [span for part in own[device] for span in part.spans]:
+            yield traces(spans)
+        yield readings.logs(story, device, begin, own[device], dice)
 
-    server = [of_server(begin, rollout, done) for rollout, done in rollouts]
+    for number, device in enumerate(story.boards):
+        yield device, one(device, random.Random(seed * 1000 + number))
+
+
+def told_by_server(story: Story, begin: float, seed: int) -> list[Data]:
+    """What the server tells of the day's rollouts."""
+    return [of_server(begin, rollout, done) for rollout, done in parts(story, begin, random.Random(seed))]
+
+
+def make(lake: Path, begin: float, seed: int) -> int:
+    """A lake of the model fleet's day; the number of batches."""
+    story = planted()
+    boards = ((device, data) for device, several in told(story, begin, seed) for data in several)
+    server = told_by_server(story, begin, seed)
     with tempfile.TemporaryDirectory(prefix="sample-") as scratch:
-        return asyncio.run(run(lake, Path(scratch), arrival=begin + DAY, fleet=FLEET, boards=boards(), server=server))
+        return asyncio.run(run(lake, Path(scratch), arrival=begin + DAY, fleet=FLEET, boards=boards, server=server))
 
 
 def main() -> None:

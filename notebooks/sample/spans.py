@@ -13,18 +13,7 @@ from edgesync.control import spans as server
 from edgesync.wire import trace
 from edgesync.wire.ids import DeviceId
 from edgesync.wire.trace import Link, Span
-from notebooks.sample.story import (
-    BACK,
-    BLOB,
-    BROKEN,
-    CONGESTED,
-    CUT,
-    HOUR,
-    NEW,
-    ROLLOUTS,
-    Rollout,
-    Wave,
-)
+from notebooks.sample.story import BACK, BLOB, CUT, HOUR, NEW, Rollout, Story, Wave
 
 SLOW = 8
 """Every so many boards one has 32 kbit/s instead of 256."""
@@ -36,6 +25,7 @@ class Part:
     """One board's part in a rollout: (unix seconds, phase, error) in order, and what it told."""
 
     device: DeviceId
+    release: str
     steps: tuple[tuple[float, str, str], ...]
     spans: tuple[Span, ...]
 
@@ -54,10 +44,14 @@ class Part:
         return self.steps[-1][2]
 
 
-def parts(begin: float, seed: random.Random) -> Iterator[tuple[Rollout, list[tuple[Wave, Part]]]]:
+def parts(story: Story, begin: float, seed: random.Random) -> Iterator[tuple[Rollout, list[tuple[Wave, Part]]]]:
     """Every rollout of the day that begins at `begin` (unix seconds)."""
-    for rollout in ROLLOUTS:
-        done = [(wave, _part(rollout, wave, device, begin, seed)) for wave in rollout.waves for device in wave.boards]
+    for rollout in story.rollouts:
+        done = [
+            (wave, _part(rollout, device, tuple(_steps(story, rollout, wave, device, begin=begin, seed=seed))))
+            for wave in rollout.waves
+            for device in wave.boards
+        ]
         yield rollout, done
 
 
@@ -83,8 +77,7 @@ def of_server(begin: float, rollout: Rollout, done: list[tuple[Wave, Part]]) -> 
     return Traces(tuple(replace(one, resource=_SERVER) for one in made_traces.resources))
 
 
-def _part(rollout: Rollout, wave: Wave, device: DeviceId, begin: float, seed: random.Random) -> Part:
-    steps = tuple(_steps(rollout, wave, device, begin, seed))
+def _part(rollout: Rollout, device: DeviceId, steps: tuple[tuple[float, str, str], ...]) -> Part:
     attributes: trace.Attributes = {"edgesync.release": rollout.release, "edgesync.revision": rollout.revision}
     progress, told = Progress(), list[Span]()
     before = View("", "idle", over=True)
@@ -94,16 +87,16 @@ def _part(rollout: Rollout, wave: Wave, device: DeviceId, begin: float, seed: ra
         progress, spans = follow(progress, trace.UPDATE, device, (before, after), at)
         told += spans
         before = after
-    return Part(device, steps, tuple(told))
+    return Part(device, rollout.release, steps, tuple(told))
 
 
 def _steps(
-    rollout: Rollout, wave: Wave, device: DeviceId, begin: float, seed: random.Random
+    story: Story, rollout: Rollout, wave: Wave, device: DeviceId, *, begin: float, seed: random.Random
 ) -> Iterator[tuple[float, str, str]]:
     at = begin + wave.opened * HOUR + seed.uniform(1, 25)
     yield at, "fetching", ""
-    if device == CONGESTED and wave.opened < CUT < wave.opened + 1:
-        yield begin + CUT * HOUR + 190, "waiting", "Link"
+    if device == story.held and story.cause and wave.opened < CUT < wave.opened + 1:
+        yield begin + CUT * HOUR + 190, "waiting", "Link" if story.cause == "link" else "MemoryShort"
         at = begin + BACK * HOUR + 12
         yield at, "fetching", ""
     rate = 32_000 if int(device[-2:]) % SLOW == 0 else 256_000
@@ -112,7 +105,7 @@ def _steps(
     at += seed.uniform(20, 60)
     yield at, "activating", ""
     at += seed.uniform(30, 55)
-    if device == BROKEN and rollout.release == NEW:
+    if device == story.broken and rollout.release == NEW:
         yield at + 95, "failed", "BootFailed"
         return
     yield at, "confirming", ""

@@ -27,7 +27,20 @@ from tests.bench import report
 from tests.bench.measure import BenchError, Figure, MissingPart, Workshop, shown
 from tests.bench.report import Outcome
 
-NAMES = ("link", "kill", "manners", "memory", "telemetry", "lake", "delta", "scale", "config", "change", "storm")
+NAMES = (
+    "link",
+    "kill",
+    "manners",
+    "memory",
+    "telemetry",
+    "lake",
+    "notebooks",
+    "delta",
+    "scale",
+    "config",
+    "change",
+    "storm",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from collector_ext.analysis import health
 from collector_ext.lake.reader import Lake
 from notebooks.sample import __main__ as sample
 from notebooks.sample import readings
-from notebooks.sample.story import BOARDS, SILENT
+from notebooks.sample.story import planted
 
 LIMIT = 2 << 20
 DAY = 1_772_409_600.0
@@ -24,8 +24,10 @@ def test_what_is_committed_is_small() -> None:
 
 
 def test_the_same_seed_makes_the_same_readings() -> None:
+    story = planted()
+
     def made(seed: int) -> list[object]:
-        return list(readings.metrics(BOARDS[0], DAY, [], random.Random(seed)))
+        return list(readings.metrics(story, story.boards[0], DAY, [], random.Random(seed)))
 
     assert made(1) == made(1) != made(2)
 
@@ -37,4 +39,4 @@ def test_what_is_committed_is_what_the_pipeline_makes_today(tmp_path: Path) -> N
     with Lake(tmp_path / "lake") as new, Lake(sample.DATA) as committed:
         for question in questions:
             assert new.rows(question) == committed.rows(question)
-        assert health.worst(health.now(new)).subject == SILENT
+        assert health.worst(health.now(new)).subject == planted().silent

@@ -7,7 +7,7 @@ thread of its own, compaction in another, so the event loop never waits for the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -29,12 +29,15 @@ from edgesync.wire.errors import EdgesyncError
 
 WAITING_LIMIT = 1000
 """Batches that wait for the next sync; more are refused, to be offered again."""
+WAITING_SIZE = 64 << 20
+"""The same in bytes."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at what has waited long enough to become a file."""
 TIDY_EVERY = 300.0
 """Seconds between two looks for hours that can be compacted, and for what may go."""
 
 _T = TypeVar("_T")
+_Do = Callable[[Callable[[], None]], Awaitable[None]]
 
 
 class ParquetExporter:
@@ -47,9 +50,10 @@ class ParquetExporter:
         self._thread = ThreadPoolExecutor(1, "lake-writer")
         self._tasks = Background()
         self._waiting: list[tuple[Rows, asyncio.Future[None]]] = []
+        self._size = 0
         self._news = asyncio.Event()
         self._host: Host | None = None
-        self._well = True
+        self._troubles = set[str]()
         meter = settings.meter
         self._rows = meter.counter("collector_lake_rows", "Rows that were synced, by table")
         self._dropped = meter.counter("collector_lake_dropped_points", "Points of kinds that the lake has no table for")
@@ -77,14 +81,17 @@ class ParquetExporter:
         self._thread.shutdown()
 
     async def consume(self, data: Data) -> None:
-        """Synced when this returns. Raises RetryableError when it cannot be: a full disk, too much at once."""
-        if self._writer is None or len(self._waiting) >= WAITING_LIMIT:
+        """Synced when this returns. Raises RetryableError when it cannot be: a full disk, too much at once; and
+        MessageTooLargeError for a batch that no lake takes.
+        """
+        if self._writer is None or len(self._waiting) >= WAITING_LIMIT or self._size >= WAITING_SIZE:
             raise RetryableError(f"{len(self._waiting)} batches wait for the lake {self._directory}", LOOK_EVERY)
         rows, dropped = rows_of(data)
         self._dropped.add(dropped)
         if rows:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((rows, done))
+            self._size += sum(batch.nbytes for batches in rows.values() for batch in batches)
             self._news.set()
             await done
 
@@ -92,9 +99,9 @@ class ParquetExporter:
         while True:
             await self._news.wait()
             self._news.clear()
-            taken, self._waiting = self._waiting, []
+            taken, self._waiting, self._size = self._waiting, [], 0
             merged = _merged([rows for rows, _ in taken])
-            error = await self._attempt(partial(self._write, merged))
+            error = await self._attempt("write", self._do, partial(self._write, merged))
             for _, done in taken:
                 if done.done():
                     continue  # whoever waited has given up
@@ -115,36 +122,40 @@ class ParquetExporter:
             await asyncio.sleep(LOOK_EVERY)
             writer = self._writer
             if writer:
-                await self._attempt(writer.flush_due)
+                await self._attempt("write", self._do, writer.flush_due)
 
     async def _tidy(self) -> None:
         config = self._config
         retention = Retention(config.retention.max_age, config.retention.max_size_mib * MIB)
         while True:
-            try:
-                if config.compaction:
-                    for done in await asyncio.to_thread(lambda: list(compact(self._directory, self._clock.wall()))):
-                        self._log.info("compacted %s", done)
-                gone = await asyncio.to_thread(lambda: expire(self._directory, retention, self._clock.wall()))
-                if gone:
-                    self._log.info("deleted %d files that are too old or too many", len(gone))
-            except EdgesyncError as error:
-                self._log.warning("not tidied: %s", error)
+            # What may go goes first, and whatever becomes of compaction: it needs room, and a full disk has none.
+            await self._attempt("delete", asyncio.to_thread, partial(self._expire, retention))
+            if config.compaction:
+                await self._attempt("compact", asyncio.to_thread, self._compact)
             await asyncio.sleep(TIDY_EVERY)
 
-    async def _attempt(self, work: Callable[[], None]) -> EdgesyncError | None:
-        """Run it in the writer's thread; an error is a status, until the next success."""
+    def _expire(self, retention: Retention) -> None:
+        if gone := expire(self._directory, retention, self._clock.wall()):
+            self._log.info("deleted %d files that are too old or too many", len(gone))
+
+    def _compact(self) -> None:
+        for done in compact(self._directory, self._clock.wall()):
+            self._log.info("compacted %s", done)
+
+    async def _attempt(self, what: str, do: _Do, work: Callable[[], None]) -> EdgesyncError | None:
+        """Do it in a thread; an error is a status, until the same succeeds."""
         assert self._host is not None
         try:
-            await self._do(work)
+            await do(work)
         except EdgesyncError as error:
-            if self._well:
+            if not self._troubles:
                 self._host.report_status(Status.RECOVERABLE_ERROR, error)
-            self._well = False
+            self._troubles.add(what)
             return error
-        if not self._well:
-            self._host.report_status(Status.OK)
-        self._well = True
+        if what in self._troubles:
+            self._troubles.remove(what)
+            if not self._troubles:
+                self._host.report_status(Status.OK)
         return None
 
     async def _do(self, work: Callable[[], _T]) -> _T:

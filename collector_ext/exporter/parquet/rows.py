@@ -2,18 +2,21 @@
 
 The device of a row is what the receiver says (`edgesync.device`, which the broker has proved), else what the resource
 says of itself. Exponential histograms and summaries have no table; they are counted as dropped.
+
+A small message may name a large resource once and have many points: their rows would each repeat it. So a batch has its
+limits before anything is repeated.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 
-from collector_ext.lake.schema import HISTOGRAMS, LOGS, METRICS, TRACES, Table
+from collector_ext.lake.schema import HISTOGRAMS, LOGS, METRICS, TEXT, TRACES, Table
 from collector_ext.pdata import (
     DEVICE,
     Attributes,
@@ -30,17 +33,26 @@ from collector_ext.pdata import (
     Traces,
     Value,
 )
+from edgesync.wire.errors import MessageTooLargeError
 
+ROWS_LIMIT = 200_000
+"""Rows of one table that come of one batch."""
+TEXT_LIMIT = 12 << 20
+"""Characters in them: with the numbers less than a record of the write-ahead log takes, whatever the alphabet."""
+KNOWN_LIMIT, KNOWN_LENGTH = 4096, 1000
+"""Attribute sets whose JSON is remembered, and how long it may be."""
 _DEVICE_KEYS = (DEVICE, "host.id", "service.instance.id", "host.name", "service.name")
 _SEVERITIES = ("", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 _KINDS = {Temporality.DELTA: "delta", Temporality.CUMULATIVE: "cumulative", Temporality.UNSPECIFIED: "gauge"}
 _MICRO = 1000
+_MOST = (1 << 63) - 1
+"""OTLP counts to twice that, the lake does not."""
 
 Rows = Mapping[str, list[pa.RecordBatch]]
 
 
 def rows_of(data: Data) -> tuple[Rows, int]:
-    """Batches by the name of their table, and how many points have no table."""
+    """Batches by the name of their table, and how many points have no table. Raises MessageTooLargeError."""
     match data:
         case Metrics():
             return _metrics(data)
@@ -51,8 +63,14 @@ def rows_of(data: Data) -> tuple[Rows, int]:
 
 
 def _batch(table: Table, columns: dict[str, list[Any]]) -> dict[str, list[pa.RecordBatch]]:
-    if not columns[table.time]:
+    rows = len(columns[table.time])
+    if not rows:
         return {}
+    text = sum(sum(map(len, columns[field.name])) for field in table.schema if field.type == TEXT)
+    if rows > ROWS_LIMIT or text > TEXT_LIMIT:
+        raise MessageTooLargeError(
+            f"{table.name}: {rows} rows with {text} characters, at most {ROWS_LIMIT} with {TEXT_LIMIT}"
+        )
     arrays = [pa.array(columns[field.name], field.type) for field in table.schema]
     return {table.name: [pa.RecordBatch.from_arrays(arrays, schema=table.schema)]}
 
@@ -91,10 +109,10 @@ def _metrics(data: Metrics) -> tuple[Rows, int]:
                     _KINDS[found.temporality],
                     _json(bucketed.attributes),
                     about,
-                    bucketed.count,
+                    min(bucketed.count, _MOST),
                     bucketed.sum or 0.0,
                     list(bucketed.bounds),
-                    list(bucketed.counts),
+                    [min(count, _MOST) for count in bucketed.counts],
                 )
                 _append(histograms, row)
         elif found is not None:
@@ -184,14 +202,25 @@ def _json(attributes: Attributes) -> str:
     if not attributes:
         return "{}"
     try:
-        return _cached(tuple(sorted(attributes.items())))
-    except TypeError:  # a map or a list within cannot be a key of the cache
+        # With the types, for True, 1 and 1.0 are the same key.
+        return _KNOWN[tuple(attributes.items()), tuple(map(type, attributes.values()))]
+    except TypeError:  # a map or a list within cannot be a key
         return _dumps(_plain(attributes))
 
 
-@lru_cache(maxsize=4096)
-def _cached(items: tuple[tuple[str, Value], ...]) -> str:
-    return _dumps(_plain(dict(items)))
+class _Known(dict[tuple[tuple[tuple[str, Value], ...], tuple[type, ...]], str]):
+    """JSON of attribute sets that come again and again."""
+
+    def __missing__(self, key: tuple[tuple[tuple[str, Value], ...], tuple[type, ...]]) -> str:
+        text = _dumps(_plain(dict(key[0])))
+        if len(text) <= KNOWN_LENGTH:
+            if len(self) >= KNOWN_LIMIT:
+                self.clear()
+            self[key] = text
+        return text
+
+
+_KNOWN = _Known()
 
 
 def _plain(attributes: Attributes) -> dict[str, Any]:
@@ -200,6 +229,8 @@ def _plain(attributes: Attributes) -> dict[str, Any]:
 
 def _plain_value(value: Value) -> Any:
     match value:
+        case float() if not math.isfinite(value):
+            return json.dumps(value)  # NaN, Infinity: JSON has no numbers for them, OTLP's JSON has these texts
         case bytes():
             return value.hex()
         case tuple():

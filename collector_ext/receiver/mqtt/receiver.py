@@ -109,26 +109,34 @@ class MqttReceiver:
 
     async def _give(self, message: Message) -> str:
         """Until the pipeline has taken it, or never will."""
+        wait = AGAIN_FIRST
+        while True:
+            try:
+                return await self._offer(message)
+            except RetryableError as error:
+                self._log.info("offered again in %.1f s: %s", max(wait, error.delay), error)
+                delay = max(wait, error.delay)
+            # What waits is the packed message: it is read anew for each offer, for its data may be a hundred times it.
+            await asyncio.sleep(delay)
+            wait = min(AGAIN_LIMIT, 2 * wait)
+
+    async def _offer(self, message: Message) -> str:
+        """Raises RetryableError."""
         try:
             data = read(message)
         except EdgesyncError as error:
             self._log.warning("refused %s: %s: %s", message.topic[:100], error.name, error)
             return "malformed"
-        wait = AGAIN_FIRST
-        while True:
-            try:
-                await self._consumers.consume(data)
-            except RetryableError as error:
-                self._log.info("offered again in %.1f s: %s", max(wait, error.delay), error)
-                await asyncio.sleep(max(wait, error.delay))
-                wait = min(AGAIN_LIMIT, 2 * wait)
-            except LookupError:
-                return "no pipeline"
-            except EdgesyncError as error:
-                self._log.warning("dropped %s: %s: %s", message.topic[:100], error.name, error)
-                return "dropped"
-            else:
-                return "taken"
+        try:
+            await self._consumers.consume(data)
+        except RetryableError:
+            raise
+        except LookupError:
+            return "no pipeline"
+        except EdgesyncError as error:
+            self._log.warning("dropped %s: %s: %s", message.topic[:100], error.name, error)
+            return "dropped"
+        return "taken"
 
     def _remember(self, digest: bytes) -> None:
         self._known[digest] = None
