@@ -73,15 +73,16 @@ def test_deny_wins_over_allow_and_no_window_that_matches_means_any_time(windows:
     assert closed(others, {"site": "south"}, now) == ""
 
 
-@given(st.lists(WINDOWS, min_size=1, max_size=3), TIMES)
+@given(st.lists(WINDOWS, min_size=1, max_size=3), TIMES, st.integers(0, 8 * 86400))
 def test_the_time_that_is_named_is_one_at_which_it_is_open_and_it_was_closed_till_then(
-    windows: list[Window], now: float
+    windows: list[Window], now: float, later: int
 ) -> None:
     reason = closed(windows, {}, now)
     if named := re.search(r"until (.*)Z", reason):
         opens = datetime.fromisoformat(named[1]).replace(tzinfo=timezone.utc).timestamp()
         assert opens > now
         assert closed(windows, {}, opens) == ""
+        assert closed(windows, {}, now + later % (opens - now)) != ""
     elif reason:
         assert "no window opens" in reason
 
@@ -99,6 +100,12 @@ def test_the_time_that_is_named_is_one_at_which_it_is_open_and_it_was_closed_til
 )
 def test_a_window_follows_the_wall_clock_when_the_clocks_change(moment: str, fold: int, expected: bool) -> None:
     assert is_open(window("02:00", "03:30"), berlin(moment, fold)) is expected
+
+
+def test_a_window_in_the_hour_that_the_clocks_repeat_is_named_both_times() -> None:
+    short = window("02:00", "02:30")
+    for fold, opens in ((0, "2026-10-25 01:00Z"), (1, "2026-10-26 01:00Z")):
+        assert closed([short], {}, berlin("2026-10-25T02:45", fold)) == f"outside of window nights, until {opens}"
 
 
 def test_a_window_over_midnight_belongs_to_the_day_on_which_it_opens() -> None:
