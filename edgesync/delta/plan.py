@@ -22,11 +22,12 @@ from edgesync.delta.corrections import correct
 from edgesync.delta.format import COPIES_LIMIT, LENGTH_LIMIT, PIECES_LIMIT, REGIONS_LIMIT, SEGMENT, derived_at
 from edgesync.delta.layout import Layout, layout
 from edgesync.delta.pair import Pair
-from edgesync.delta.texts import COPY_MIN, LONG_MIN, edited, parted
+from edgesync.delta.texts import COPY_MIN, TEXT_MIN, edited, parted
+from edgesync.delta.weighed import weighed
 
-_MANY = 4096
-"""Copies between images without programs from which on they are also tried without the short ones, and up to which they
-are tried without any difference in them."""
+_FEW, _MANY = 256, 4096
+"""Copies between images without programs: where there are more than few, those are also tried that are worth their
+price; where there are not many, those without any difference in them."""
 REALIGNMENTS = 2
 """Rounds of alignment on absolute references: each takes as long as the first alignment, and a third gains nothing."""
 
@@ -52,8 +53,9 @@ def variants(base: bytes, result: bytes, *, derive: bool = True) -> Iterator[Ali
             copies = realign(old, new, copies, known)
         yield Alignment(_with_types(base, edited(old, new, copies, known.base), found), known, found)
         return
-    if len(copies.at) > _MANY:
-        yield Alignment(_with_types(base, edited(old, new, copies, known.base, LONG_MIN), found), known, found)
+    if len(copies.at) > _FEW:
+        worth = edited(old, new, weighed(old, new, copies), known.base, TEXT_MIN)
+        yield Alignment(_with_types(base, worth, found), known, found)
     exact = parted(old, new, copies, lambda start, _end: start >= 0).at_least(COPY_MIN)
     if len(exact.at) <= _MANY:
         yield Alignment(_with_types(base, exact, found), known, found)

@@ -17,8 +17,6 @@ from edgesync.delta.varint import Ints
 
 COPY_MIN = 16
 """Bytes of the shortest copy that is sent: a shorter one costs more in the tables than it saves."""
-LONG_MIN = 32
-"""The same where new code is unlike the old one, and most copies are chance."""
 TEXT_MIN = 8
 """The same where copies are exact: 3 bytes in the tables instead of 8 of text, which are half as many when packed."""
 _AROUND = 32

@@ -73,5 +73,5 @@ def test_copies_that_are_too_short_are_left_out_but_not_those_of_text():
     result = bytearray(90)
     for at, place, length in copies.rows():
         result[at : at + length] = base[place : place + length]
-    for least, expected in ((texts.COPY_MIN, [20, 16, 12]), (texts.LONG_MIN, [12])):
+    for least, expected in ((texts.COPY_MIN, [20, 16, 12]), (32, [12])):
         assert texts.edited(base, bytes(result), copies, NOWHERE, least).length.tolist() == expected
