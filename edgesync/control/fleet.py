@@ -17,6 +17,8 @@ from edgesync.wire.messages import Reported
 
 VERSION_LIMIT = 1 << 40
 """A report that claims a higher version of its desired state is nonsense, and would leave no room to count above it."""
+RATE_AFTER = 1.0
+"""Seconds between two reports that tell a rate; those that come together after an outage tell none."""
 NOTE_EVERY = 60.0
 """Seconds between two lines of history about the same board's same error: a flood of forgeries is one line a minute."""
 REFUSED_LIMIT = 1000
@@ -89,8 +91,9 @@ class FleetView:
         heard = self.heard[board.device] = Heard(board.key, reported.counter)
         before = self.progress.get(board.device)
         rate = 0.0
-        if before and before.version == reported.version and reported.done >= before.done and now > before.time:
-            rate = (reported.done - before.done) / (now - before.time)
+        if before and before.version == reported.version and reported.done >= before.done:
+            took = now - before.time
+            rate = (reported.done - before.done) / took if took >= RATE_AFTER else 0.0
         self.progress[board.device] = Progress(reported.version, now, reported.done, rate)
         return heard
 

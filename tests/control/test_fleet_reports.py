@@ -116,5 +116,7 @@ def test_the_rate_of_a_download_comes_from_two_reports_of_the_same_version() -> 
     fleet.accept(BOARDS[DEVICE], said(1, version=1, done=0), 10.0)
     fleet.accept(BOARDS[DEVICE], said(2, version=1, done=8000), 12.0)
     assert fleet.progress[DEVICE].rate == 4000.0
-    fleet.accept(BOARDS[DEVICE], said(3, version=2, done=100), 13.0)
+    fleet.accept(BOARDS[DEVICE], said(21, version=1, done=9000), 12.01)
+    assert fleet.progress[DEVICE].rate == 0.0, "they came together"
+    fleet.accept(BOARDS[DEVICE], said(22, version=2, done=100), 13.0)
     assert fleet.progress[DEVICE].rate == 0.0
