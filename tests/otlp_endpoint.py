@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ class Backend:
 
 
 @contextlib.contextmanager
-def backend(port: int = 0) -> Iterator[Backend]:
+def backend(port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[Backend]:
     kept = Backend()
 
     class Handler(BaseHTTPRequestHandler):
@@ -54,6 +55,9 @@ def backend(port: int = 0) -> Iterator[Backend]:
 
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         kept.url = f"http://127.0.0.1:{server.server_port}"
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+            kept.url = f"https://localhost:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:

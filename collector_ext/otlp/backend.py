@@ -20,11 +20,14 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 @dataclass(frozen=True, slots=True)
 class TlsConfig:
-    """PEM files. Without `ca_file` the system's authorities count; an own certificate is optional."""
+    """PEM files. Without `ca_file` the system's authorities count; an own certificate is optional. `insecure`: no TLS;
+    where the endpoint is a URL, it is the URL that says so.
+    """
 
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
+    insecure: bool = False
 
     def validate(self) -> None:
         if bool(self.cert_file) != bool(self.key_file):
@@ -71,6 +74,7 @@ class BackendConfig:
     headers: Mapping[str, Secret] = field(default_factory=dict)
     compression: Literal["gzip", "none"] = "gzip"
     timeout: Duration = Duration(30.0)
+    tls: TlsConfig = field(default_factory=TlsConfig)
     sending_queue: QueueConfig = field(default_factory=QueueConfig)
     retry_on_failure: RetryConfig = field(default_factory=RetryConfig)
 

@@ -119,12 +119,17 @@ extensions:
     check_interval: 30s
     limit_percentage: 80
     spike_limit_percentage: 15
-exporters: {otlphttp: {endpoint: "http://${env:OTLP_HOST:-127.0.0.1}:4318", compression: gzip}}
-receivers: {hostmetrics: {collection_interval: 60s, scrapers: {memory: null}}}
+exporters:
+  otlphttp: {endpoint: "http://${env:OTLP_HOST:-127.0.0.1}:4318", compression: gzip, tls: {insecure: true}}
+  otlp/gateway: {endpoint: "gw:4317", tls: {insecure: true}, retry_on_failure: {enabled: true, max_elapsed_time: 0}}
+receivers:
+  hostmetrics: {collection_interval: 60s, scrapers: {memory: null}}
+  otlp: {protocols: {grpc: null, http: null}}
 processors: {memory_limiter: {check_interval: 1s, limit_mib: 48}, batch: null}
 service:
   extensions: [health_check, memory_health]
-  pipelines: {metrics: {receivers: [hostmetrics], processors: [memory_limiter, batch], exporters: [otlphttp]}}
+  pipelines:
+    metrics: {receivers: [hostmetrics, otlp], processors: [memory_limiter, batch], exporters: [otlphttp, otlp/gateway]}
 """
 
 
@@ -135,5 +140,9 @@ def test_a_file_that_collector_users_have_works_unchanged() -> None:
     memory = config.components[Kind.EXTENSION][ComponentId("memory_health")].config
     assert (memory.check_interval, memory.soft, memory.limit_percentage) == (30.0, 65, 80)
     assert config.components[Kind.EXPORTER][ComponentId("otlphttp")].config.endpoint == "http://127.0.0.1:4318"
+    assert (
+        config.components[Kind.EXPORTER][ComponentId("otlp", "gateway")].config.retry_on_failure.max_elapsed_time == 0
+    )
+    assert config.components[Kind.RECEIVER][ComponentId("otlp")].config.protocols.grpc.endpoint == "localhost:4317"
     assert config.components[Kind.PROCESSOR][ComponentId("memory_limiter")].config.limit_mib == 48
     assert config.components[Kind.RECEIVER][ComponentId("hostmetrics")].config.scrapers.memory is not None

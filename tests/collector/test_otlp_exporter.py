@@ -6,17 +6,12 @@ import asyncio
 import gzip
 from concurrent import futures
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from certificates import certify
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import DESCRIPTOR as LOGS
@@ -27,9 +22,10 @@ from telemetry_parts import gauge
 
 from collector_ext.consumererror import PermanentError, RetryableError
 from collector_ext.exporter.otlp.client import RETRYABLE, GrpcTransport
-from collector_ext.exporter.otlp.config import OtlpConfig, TlsClientConfig
+from collector_ext.exporter.otlp.config import OtlpConfig
 from collector_ext.exporter.otlp.factory import FACTORY, NEWER
 from collector_ext.ids import Signal
+from collector_ext.otlp.backend import TlsConfig
 from collector_ext.otlp.encode import encode
 from collector_ext.otlp.response import failure, rejected, retry_delay
 from collector_ext.otlp.rpc import METHOD, SERVICES
@@ -41,7 +37,7 @@ from edgesync.sim.broker import free_port
 from edgesync.wire.errors import EdgesyncError
 from tests.grpc_endpoint import grpc_backend
 
-INSECURE = TlsClientConfig(insecure=True)
+INSECURE = TlsConfig(insecure=True)
 
 
 def test_it_keeps_the_contract_and_has_the_newer_name_too() -> None:
@@ -79,7 +75,7 @@ def test_a_config_that_cannot_be_says_which_key(changes: dict[str, Any], says: s
 def test_an_endpoint_is_read_as_the_collector_reads_it(
     endpoint: str, insecure: bool, target: str, encrypted: bool
 ) -> None:
-    config = OtlpConfig(endpoint, tls=TlsClientConfig(insecure=insecure))
+    config = OtlpConfig(endpoint, tls=TlsConfig(insecure=insecure))
     config.validate()
     assert (config.target, config.encrypted) == (target, encrypted)
 
@@ -93,7 +89,7 @@ def test_the_methods_are_those_of_the_official_package() -> None:
     assert {method.name for service in official.values() for method in service.methods} == {METHOD}
 
 
-def send(endpoint: str, request: bytes = b"", tls: TlsClientConfig = INSECURE) -> bytes:
+def send(endpoint: str, request: bytes = b"", tls: TlsConfig = INSECURE) -> bytes:
     """The answer to one request of metrics."""
 
     async def whole() -> bytes:
@@ -178,29 +174,12 @@ def test_an_answer_that_is_a_bomb_or_no_otlp_is_as_good_as_an_empty_one(answer: 
 # --- TLS ------------------------------------------------------------------------------------------------------------
 
 
-def certify(place: Path) -> TlsClientConfig:
-    """An authority that certifies itself for localhost, for either side of a connection."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(timezone.utc)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    tls = TlsClientConfig(*(str(place / f"tls.{kind}") for kind in ("crt", "crt", "key")))
-    Path(tls.cert_file).write_bytes(made.public_bytes(Encoding.PEM))
-    Path(tls.key_file).write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return tls
-
-
 def test_tls_needs_an_authority_that_is_trusted_and_shows_a_certificate_where_it_is_asked(tmp_path: Path) -> None:
     known = certify(tmp_path)
     key, cert = Path(known.key_file).read_bytes(), Path(known.cert_file).read_bytes()
     with grpc_backend(credentials=grpc.ssl_server_credentials([(key, cert)], cert, require_client_auth=True)) as kept:
         send(kept.endpoint, encode(gauge([1])), known)
-        for tls in (TlsClientConfig(), INSECURE, replace(known, cert_file="", key_file="")):
+        for tls in (TlsConfig(), INSECURE, replace(known, cert_file="", key_file="")):
             with pytest.raises(RetryableError, match=kept.endpoint):
                 send(kept.endpoint, encode(gauge([2])), tls)
     assert kept.taken == [gauge([1])]
@@ -210,4 +189,4 @@ def test_certificates_that_cannot_be_read_or_are_none_are_named_at_the_start(tmp
     (tmp_path / "odd.crt").write_text("no certificate")
     for name in ("missing.crt", "odd.crt"):
         with pytest.raises(EdgesyncError, match=rf"tls: .*{name}"):
-            send(f"localhost:{free_port()}", tls=TlsClientConfig(str(tmp_path / name)))
+            send(f"localhost:{free_port()}", tls=TlsConfig(str(tmp_path / name)))

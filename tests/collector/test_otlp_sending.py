@@ -18,12 +18,12 @@ from telemetry_parts import gauge, log, span
 
 from collector_ext.component import ExporterFactory, Settings
 from collector_ext.consumererror import PermanentError, RetryableError
-from collector_ext.exporter.otlp.config import OtlpConfig, TlsClientConfig
+from collector_ext.exporter.otlp.config import OtlpConfig
 from collector_ext.exporter.otlp.factory import FACTORY as GRPC_FACTORY
 from collector_ext.exporter.otlphttp.config import OtlpHttpConfig
 from collector_ext.exporter.otlphttp.factory import FACTORY as HTTP_FACTORY
 from collector_ext.otlp import sending
-from collector_ext.otlp.backend import QueueConfig, RetryConfig
+from collector_ext.otlp.backend import QueueConfig, RetryConfig, TlsConfig
 from collector_ext.otlp.response import failure
 from collector_ext.otlp.sending import OtlpExporter
 from collector_ext.selfmetrics import QUEUE_BYTES, QUEUE_DROPPED, Meter
@@ -69,7 +69,7 @@ HTTP = Way(
 )
 GRPC = Way(
     GRPC_FACTORY,
-    OtlpConfig(tls=TlsClientConfig(insecure=True)),
+    OtlpConfig(tls=TlsConfig(insecure=True)),
     grpc_backend,
     (grpc.StatusCode.UNAVAILABLE, b""),
     (

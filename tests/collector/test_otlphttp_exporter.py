@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import certify
 from telemetry_parts import gauge
 
 from collector_ext.consumererror import RetryableError
@@ -116,6 +118,42 @@ def test_a_backend_may_ask_for_a_pause_in_seconds_or_by_a_date(text: str, second
 
 def test_a_date_is_a_pause_from_now() -> None:
     assert 0 < delay({"Retry-After": formatdate(time.time() + 1000, usegmt=True)}, 429) <= 1001
+
+
+def serves(tls: TlsConfig) -> ssl.SSLContext:
+    """The other side, which asks for a certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.ca_file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(tls.cert_file, tls.key_file)
+    return context
+
+
+def test_tls_shows_a_certificate_and_trusts_the_authority_that_is_named(tmp_path: Path) -> None:
+    tls = certify(tmp_path)
+    with backend(tls=serves(tls)) as kept:
+        config = OtlpHttpConfig(kept.url, tls=tls)
+        assert asyncio.run(client.connect(config).send(Signal.METRICS, encode(gauge([1])))) == b""
+        with pytest.raises(RetryableError, match="CERTIFICATE_VERIFY_FAILED"):
+            asyncio.run(client.connect(replace(config, tls=TlsConfig())).send(Signal.METRICS, b""))
+    assert kept.taken == [gauge([1])]
+
+
+def test_a_backend_that_says_nothing_over_tls_is_cut_off_too(tmp_path: Path) -> None:
+    tls = certify(tmp_path)
+
+    async def whole() -> None:
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while await reader.read(65536):
+                pass
+            writer.close()
+
+        async with await asyncio.start_server(silent, "127.0.0.1", 0, ssl=serves(tls)) as server:
+            url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+            config = OtlpHttpConfig(url, timeout=Duration(0.5), tls=tls)
+            with pytest.raises(RetryableError, match=f"{url}: no answer within 0.5 s"):
+                await client.connect(config).send(Signal.METRICS, b"")
+
+    asyncio.run(whole())
 
 
 def test_certificates_that_cannot_be_read_are_named_at_the_start(tmp_path: Path) -> None:

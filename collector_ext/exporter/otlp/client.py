@@ -7,9 +7,10 @@ import ssl
 from typing import Any
 
 from collector_ext.consumererror import PermanentError, RetryableError
-from collector_ext.exporter.otlp.config import OtlpConfig, TlsClientConfig
+from collector_ext.exporter.otlp.config import OtlpConfig
 from collector_ext.ids import Signal
 from collector_ext.otlp import certificates
+from collector_ext.otlp.backend import TlsConfig
 from collector_ext.otlp.inflate import MAGIC, gunzip
 from collector_ext.otlp.response import printable, retry_delay
 from collector_ext.otlp.rpc import DETAILS, INFLATES_ITSELF, METHOD, SERVICES, aio, grpc
@@ -86,7 +87,7 @@ def _failure(endpoint: str, error: Any) -> RetryableError | PermanentError:
     return PermanentError(text)
 
 
-def _credentials(tls: TlsClientConfig) -> grpc.ChannelCredentials:
+def _credentials(tls: TlsConfig) -> grpc.ChannelCredentials:
     certificates.context(tls)  # what is wrong with the files, the core says only at the first connection, and not why
     # It would take authorities that it brings along, of the day when it was built.
     authorities = tls.ca_file or ssl.get_default_verify_paths().cafile or ""

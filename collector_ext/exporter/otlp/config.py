@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from collector_ext.otlp.backend import BackendConfig, TlsConfig
+from collector_ext.otlp.backend import BackendConfig
 from collector_ext.settings.durations import Duration
 from edgesync.wire.errors import ConfigError
 
@@ -13,18 +13,10 @@ _ADDRESS = re.compile(r"(https?://)?([A-Za-z0-9._-]{1,255}|\[[0-9a-fA-F:.]{2,64}
 
 
 @dataclass(frozen=True, slots=True)
-class TlsClientConfig(TlsConfig):
-    """`insecure`: without TLS."""
-
-    insecure: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class OtlpConfig(BackendConfig):
     """`endpoint` is host:port; TLS is spoken unless `tls::insecure` says otherwise, and with https:// always."""
 
     timeout: Duration = Duration(5.0)
-    tls: TlsClientConfig = field(default_factory=TlsClientConfig)
 
     @property
     def target(self) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from collector_ext.otlp.backend import BackendConfig, TlsConfig
+from collector_ext.otlp.backend import BackendConfig
 from edgesync.wire.errors import ConfigError
 
 _BASE = re.compile(r"https?://[A-Za-z0-9._\[\]:-]{1,255}(?:/[!-~]*)?")
@@ -13,9 +13,7 @@ _BASE = re.compile(r"https?://[A-Za-z0-9._\[\]:-]{1,255}(?:/[!-~]*)?")
 
 @dataclass(frozen=True, slots=True)
 class OtlpHttpConfig(BackendConfig):
-    """`endpoint` is the base URL, behind which `/v1/metrics` and its sisters are put; `tls` is for https."""
-
-    tls: TlsConfig = field(default_factory=TlsConfig)
+    """`endpoint` is the base URL, behind which `/v1/metrics` and its sisters are put."""
 
     def validate(self) -> None:
         if not _BASE.fullmatch(self.endpoint):

@@ -126,8 +126,9 @@ class GrpcReceiver:
             await self._refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, f"no request within {TIME_LIMIT:g} s")
         limit = self._config.max_recv_msg_size_mib * MIB
         if body is aio.EOF:
-            # It was too large, and the core has told so already; or a client of an odd kind sent none.
-            await self._refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, f"no request of at most {limit} bytes")
+            # The core has refused it, and told so: too large, or another compression. Or an odd client sent none.
+            self._intake.count("grpc", "UNREAD")
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"no request of at most {limit} bytes")
         try:
             await asyncio.wait_for(self._intake.take(signal, body, limit, gzip=body.startswith(MAGIC)), TAKE_LIMIT)
         except asyncio.TimeoutError:
