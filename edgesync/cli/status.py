@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 EVERY = 1.0
 """Seconds between two looks with --watch."""
+PIPED = 160
+"""Characters of a line where no terminal and no COLUMNS says how many there are."""
 
 DIGITS = 8
 """Of a config's digest: enough to tell one from the next."""
@@ -65,7 +69,7 @@ def _run(args: argparse.Namespace) -> int:
     from edgesync.cli import boardview
 
     show = boardview.render if args.board else render
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED)
     if not args.watch:
         console.print(show(server.get(target)))
         return 0

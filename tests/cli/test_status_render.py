@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from edgesync.cli import client, main
-from edgesync.cli.status import render
+from edgesync.cli.status import PIPED, render
 
 
 def status(**other: Any) -> dict[str, Any]:
@@ -194,6 +194,18 @@ def test_one_board_tells_its_config_its_budget_and_what_became_of_it_in_the_last
     board["config"] |= {"held": "ab" * 32, "phase": "idle", "drift": 3}
     assert main.main(["status", "demo.b01", "--socket", "/none"]) == 0
     assert "config abababababab, 3 files changed by hand" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("columns", "width"), [(None, PIPED), ("60", 60)])
+def test_what_goes_into_a_pipe_is_not_folded_as_on_a_narrow_terminal(
+    columns: str | None, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(client.Client, "get", lambda _self, _target: status())
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert main.main(["status", "--socket", "/none"]) == 0
+    assert width - 40 < max(map(len, capsys.readouterr().out.splitlines())) <= width
 
 
 def test_one_board_shows_each_way_its_bytes_and_why_not_the_other(
