@@ -16,6 +16,7 @@ from collector_ext.exporter.mqtt import exporter as exporting
 from collector_ext.exporter.mqtt.config import MqttExporterConfig, QueueConfig
 from collector_ext.exporter.mqtt.exporter import MqttExporter
 from collector_ext.exporter.mqtt.factory import FACTORY as EXPORTER
+from collector_ext.exporter.otlp.factory import FACTORY as OTLP
 from collector_ext.otlp.compact import unpack
 from collector_ext.otlp.decode import decode
 from collector_ext.pdata import Metrics, Sum, Temporality, Traces
@@ -96,6 +97,13 @@ def test_a_batch_goes_out_as_it_was() -> None:
         assert decode(*unpack(uplink.sent[0])) == data
 
     asyncio.run(scenario())
+
+
+def test_it_counts_what_its_queue_drops_beside_another_exporter() -> None:
+    made = settings("mqtt")
+    for factory in (EXPORTER, OTLP):
+        factory.create(made, factory.create_default_config())
+    assert b"# TYPE collector_queue_dropped counter" in made.meter.exposition()
 
 
 def test_what_waits_at_the_end_goes_out_in_the_next_life_and_in_order(

@@ -40,7 +40,7 @@ class MqttExporter:
         meter = settings.meter
         self._sent = meter.counter("collector_mqtt_sent_bytes", "Telemetry that the broker has acknowledged")
         self._waiting = meter.gauge(QUEUE_BYTES, "Bytes that wait in queues, by component")
-        self._dropped = meter.gauge(QUEUE_DROPPED, "What queues had no room for, by component")
+        self._dropped = meter.counter(QUEUE_DROPPED, "What queues had no room for, by component")
         self._name = str(settings.id)
 
     def ride(self, _device: str, _port: TelemetryPort, uplink: Uplink) -> None:
