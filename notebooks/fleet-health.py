@@ -14,8 +14,8 @@
 # %% [markdown]
 # # Is the fleet well, and who needs somebody first?
 #
-# Each board's last numbers at one moment, the worst board first. Point `lake` at your own lake
-# (the `parquet` exporter's directory) and leave `moment` empty for the newest that it has.
+# Each board's last numbers at one moment. Point `lake` at your own lake (the `parquet` exporter's directory) and leave
+# `moment` empty for the newest that it has.
 
 # %% tags=["parameters"]
 lake = "data"
@@ -25,47 +25,51 @@ moment = ""  # UTC, "2026-03-02 12:00"
 from datetime import datetime
 
 from collector_ext.analysis import health, plots
+from collector_ext.analysis.tables import shown
 from collector_ext.lake.reader import Lake
 
 opened = Lake(lake)
 at = datetime.fromisoformat(moment) if moment else health.newest(opened)
 fleet = health.now(opened, at)
-print(f"{len(fleet)} boards at {at:%Y-%m-%d %H:%M} UTC")
+worst = health.worst(fleet)
+troubled = fleet[fleet.trouble != ""]
+print(f"{len(troubled)} of {len(fleet)} boards are in trouble at {at:%Y-%m-%d %H:%M} UTC. First: {worst}")
 
 # %% [markdown]
-# ## How many have which trouble
-
-# %%
-fleet["trouble"].replace("", "well").value_counts().to_frame("boards")
-
-# %% [markdown]
-# ## Who
+# ## Who is in trouble
 #
 # `silent`: no number for half an hour. `short of memory`: less than 15 % available. `update failed`: the last one.
 # `bad link`: more than a tenth of an hour's TCP segments sent again.
 
 # %%
-fleet[fleet["trouble"] != ""].round({"available_mib": 1, "available_part": 2, "sent_again": 2})
+columns = {
+    "trouble": "trouble",
+    "last_heard": "last heard (UTC)",
+    "silent_minutes": "silent (min)",
+    "release": "release",
+    "available_mib": "memory left (MiB)",
+    "sent_again": "sent again (part)",
+    "update_error": "update's error",
+}
+shown(troubled, columns)
+
+# %% [markdown]
+# ## How many have which trouble
+
+# %%
+fleet.trouble.replace("", "well").value_counts().to_frame("boards").rename_axis(index=None, columns="trouble")
 
 # %% [markdown]
 # ## What runs where, and how much memory is left
 
 # %%
-fleet.groupby("release")["available_part"].agg(["size", "min", "median"]).rename(columns={"size": "boards"}).round(2)
+parts = fleet.assign(release=fleet.release.replace("", "unknown"), left=100 * fleet.available_part)
+releases = parts.groupby("release").left.agg(["size", "min", "median"])
+shown(releases, {"size": "boards", "min": "least memory left (%)", "median": "median (%)"})
 
 # %%
-troubled = list(fleet.index[fleet["trouble"] != ""])
-plots.bars(fleet.sort_values("available_part"), "available_mib", "memory available (MiB)", troubled)
-
-# %%
-plots.bars(fleet, "silent_minutes", "since the last number (min)", troubled, (30, "silent from here on"))
-
-# %% [markdown]
-# ## Who first
-
-# %%
-worst = health.worst(fleet)
-print(worst)
+memory_left = fleet.available_mib.sort_values()
+plots.bars(memory_left, "memory available (MiB)", list(troubled.index), ("in trouble", "well"))
 
 # %%
 if lake == "data" and not moment:

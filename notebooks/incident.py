@@ -27,27 +27,14 @@ end = "2026-03-02 14:45"
 from datetime import datetime
 
 from collector_ext.analysis import incident, plots
+from collector_ext.analysis.tables import shown
 from collector_ext.lake.reader import Lake
 
 opened = Lake(lake)
 first, last = datetime.fromisoformat(begin), datetime.fromisoformat(end)
-numbers = incident.numbers(opened, board, first, last)
-said = incident.logs(opened, board, first, last)
-done = incident.spans(opened, board, first, last)
-print(f"{board}: {len(numbers)} readings, {len(said)} log records, {len(done)} spans")
-
-# %% [markdown]
-# ## Side by side
-
-# %%
-units = {signal: unit for signal, (unit, _) in incident.SIGNALS.items()}
-plots.incident(numbers, units, said, done, (first, last))
-
-# %% [markdown]
-# ## What the board said
-
-# %%
-said[said.severity_number >= incident.WARN]
+beginnings = incident.beginnings(opened, board, first, last)
+cause = incident.cause(board, beginnings)
+print(cause)
 
 # %% [markdown]
 # ## What left its usual course, in order
@@ -55,15 +42,24 @@ said[said.severity_number >= incident.WARN]
 # By more than six times its usual spread in the three hours before, twice in a row.
 
 # %%
-beginnings = incident.beginnings(opened, board, first, last)
-beginnings
+shown(beginnings.set_index("signal"), {"time": "since (UTC)", "value": "what"})
 
 # %% [markdown]
-# ## The cause
+# ## Side by side
 
 # %%
-cause = incident.cause(board, beginnings)
-print(cause)
+numbers = incident.numbers(opened, board, first, last)
+said = incident.logs(opened, board, first, last)
+done = incident.spans(opened, board, first, last)
+units = {signal: unit for signal, (unit, _) in incident.SIGNALS.items()}
+plots.incident(numbers, units, said, done, (first, last))
+
+# %% [markdown]
+# ## What the board said
+
+# %%
+warned = said[said.severity_number >= incident.WARN].set_index("severity")
+shown(warned, {"time": "time (UTC)", "body": "what"})
 
 # %%
 if lake == "data":

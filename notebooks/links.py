@@ -27,46 +27,46 @@ base, included_mb, per_mb = 2.0, 100.0, 0.08  # the tariff, in euros a board and
 from datetime import datetime
 
 from collector_ext.analysis import links, plots
+from collector_ext.analysis.tables import shown
 from collector_ext.lake.reader import Lake
 
 opened = Lake(lake)
 first, last = datetime.fromisoformat(begin), datetime.fromisoformat(end)
-seconds = (last - first).total_seconds()
+hours = (last - first).total_seconds() / 3600
 carried = links.by_purpose(opened, first, last)
-print(f"{carried.sum().sum():.1f} MB on {len(carried)} links in {seconds / 3600:.0f} hours")
+bill = links.bill(carried, hours * 3600, budget_mb, links.Tariff(base, included_mb, per_mb))
+cause = links.cause(carried, bill)
+print(f"{carried.sum().sum():.1f} MB on {len(carried)} links in {hours:.0f} hours; {bill.price.sum():.2f} EUR a month")
+print(f"Over the budget: {(bill.of_budget > 1).sum()} boards. First: {cause}")
 
 # %% [markdown]
 # ## By purpose
 
 # %%
-plots.purposes(carried, f"MB in {seconds / 3600:.0f} hours")
+plots.purposes(carried, f"MB in {hours:.0f} hours")
 
 # %%
-carried.sum().sort_values(ascending=False).to_frame("MB").assign(part=lambda frame: frame.MB / frame.MB.sum()).round(3)
+total = carried.sum().sort_values(ascending=False).to_frame("mb")
+total["part"] = 100 * total.mb / total.mb.sum()
+shown(total, {"mb": f"MB in {hours:.0f} hours", "part": "part (%)"})
 
 # %% [markdown]
 # ## Against the budget, and in money
 
 # %%
-bill = links.bill(carried, seconds, budget_mb, links.Tariff(base, included_mb, per_mb))
 over = list(bill.index[bill.of_budget > 1])
-plots.bars(bill, "mb_a_month", "MB a month at this rate", over, (budget_mb, "budget"))
+limit = (budget_mb, f"the budget, {budget_mb:.0f} MB")
+plots.bars(bill.mb_a_month, "MB a month at this rate", over, ("over the budget", "within it"), limit)
 
 # %%
-print(f"{bill.price.sum():.2f} EUR a month for {len(bill)} boards")
-bill.head().rename(columns={"price": "EUR a month"}).round(2)
+shown(bill.head(), {"mb_a_month": "MB a month", "of_budget": "budgets", "price": "EUR a month"})
 
 # %% [markdown]
-# ## Who exceeds it, and with what
+# ## Who exceeds it the most, over time
 
 # %%
-cause = links.cause(carried, bill)
-print(cause)
-
-# %%
-plots.purposes_over_time(
-    links.over_time(opened, first, last, cause.subject), f"{cause.subject or 'the fleet'} (MB an hour)"
-)
+whose = f"{cause.subject or 'the fleet'} (MB an hour)"
+plots.purposes_over_time(links.over_time(opened, first, last, cause.subject), whose)
 
 # %%
 if lake == "data":

@@ -27,22 +27,38 @@ end = "2026-03-03 00:00"
 from datetime import datetime
 
 from collector_ext.analysis import memory, plots, rollouts
+from collector_ext.analysis.tables import shown
 from collector_ext.lake.reader import Lake
 
 opened = Lake(lake)
 first, last = datetime.fromisoformat(begin), datetime.fromisoformat(end)
 told = rollouts.known(opened).loc[rollout]
-print(f"{rollout}: release {told.release} on {told.boards} boards from {told.began:%Y-%m-%d %H:%M} UTC")
+trends = memory.trends(opened, rollout, first, last)
+cause = memory.cause(trends, rollout)
+print(f"{rollout} brought {told.release} to {told.boards} boards, from {told.began:%Y-%m-%d %H:%M} UTC on")
+print(cause)
 
 # %% [markdown]
 # ## The whole day
 
 # %%
-trends = memory.trends(opened, rollout, first, last)
 canaries = list(trends.index[trends.part == "canary"])
 since = datetime.combine(first.date(), datetime.min.time())
 day = memory.available(opened, since, last)
 plots.lines(day, "memory available (MiB)", canaries, ("canary", "control"), (told.began, "the rollout began"))
+
+# %% [markdown]
+# ## Who runs out when
+
+# %%
+columns = {
+    "part": "part",
+    "available_mib": "memory left (MiB)",
+    "mib_per_hour": "trend (MiB/h)",
+    "straight": "straight",
+    "out_at": "out at (UTC)",
+}
+shown(trends[trends.leaks].sort_values("out_at"), columns)
 
 # %% [markdown]
 # ## Canary against control
@@ -51,24 +67,14 @@ plots.lines(day, "memory available (MiB)", canaries, ("canary", "control"), (tol
 # explains. A leak falls by more than 3 MiB/h, and its line explains more than 0.9.
 
 # %%
-columns = ["available_mib", "mib_per_hour", "straight"]
-trends.groupby("part")[columns].median().join(trends.groupby("part").leaks.agg(["sum", "size"])).round(2)
+parts = trends.groupby("part")
+medians = parts[["mib_per_hour", "straight"]].median().assign(boards=parts.size(), leaks=parts.leaks.sum())
+names = {"boards": "boards", "leaks": "leak", "mib_per_hour": "median trend (MiB/h)", "straight": "median of straight"}
+shown(medians, names)
 
 # %%
-plots.bars(trends.sort_values("mib_per_hour"), "mib_per_hour", "trend of memory available (MiB/h)", canaries)
-
-# %% [markdown]
-# ## Who runs out when
-
-# %%
-trends[trends.leaks].sort_values("out_at").round({"available_mib": 0, "mib_per_hour": 1, "straight": 2})
-
-# %% [markdown]
-# ## The cause
-
-# %%
-cause = memory.cause(trends, rollout)
-print(cause)
+slopes = trends.mib_per_hour.sort_values()
+plots.bars(slopes, "trend of memory available (MiB/h)", canaries, ("canary", "control"))
 
 # %%
 if lake == "data":

@@ -24,10 +24,13 @@ board = ""  # whose trace is shown; "" is the one that failed, or else the slowe
 
 # %%
 from collector_ext.analysis import plots, rollouts
+from collector_ext.analysis.tables import shown
 from collector_ext.lake.reader import Lake
 
 opened = Lake(lake)
-rollouts.known(opened)
+boards = rollouts.boards(opened, rollout)
+cause = rollouts.cause(opened, rollout)
+print(f"{rollout}: {(boards.status == 'confirmed').sum()} of {len(boards)} boards confirmed. First failure: {cause}")
 
 # %% [markdown]
 # ## The commit
@@ -35,40 +38,48 @@ rollouts.known(opened)
 # The server tells it when the rollout is over; until then there is no row.
 
 # %%
-rollouts.commit(opened, rollout)
+times = {"began": "began (UTC)", "ended": "ended (UTC)"}
+commit = rollouts.commit(opened, rollout).set_index("revision")
+shown(commit, {"subject": "subject", "author": "author", **times})
 
 # %% [markdown]
 # ## The timeline
 
 # %%
-boards = rollouts.boards(opened, rollout)
 plots.timeline(boards)
 
 # %%
-boards.groupby(["wave", "status"], sort=False)["minutes"].agg(["size", "median", "max"]).round(1)
+waves = boards.groupby(["wave", "status"], sort=False).minutes.agg(["size", "median", "max"]).reset_index("status")
+shown(waves, {"status": "status", "size": "boards", "median": "median (min)", "max": "slowest (min)"})
 
 # %% [markdown]
 # ## Where the time went
 
 # %%
 phases = rollouts.phases(opened, rollout)
-phases[phases.phase != "update"].groupby("phase", sort=False)["seconds"].describe()[["count", "50%", "max"]].round(0)
+spent = phases[phases.phase != "update"].groupby("phase", sort=False).seconds.agg(["size", "median", "max"])
+shown(spent, {"size": "boards", "median": "median (s)", "max": "slowest (s)"})
 
 # %% [markdown]
 # ## One board's trace
 
 # %%
-cause = rollouts.cause(opened, rollout)
-shown = board or cause.subject or boards.minutes.idxmax()
-print(shown)
-plots.waterfall(rollouts.phases(opened, rollout, shown))
+traced = board or cause.subject or boards.minutes.idxmax()
+print(traced)
+plots.waterfall(rollouts.phases(opened, rollout, traced))
 
 # %% [markdown]
 # ## Who failed, and why
 
 # %%
-print(cause)
-boards[boards.error != ""]
+columns = {"wave": "wave", "error": "error", "offered": "offered (UTC)", "ended": "ended (UTC)", "minutes": "min"}
+shown(boards[boards.error != ""], columns)
+
+# %% [markdown]
+# ## Every rollout in this lake
+
+# %%
+shown(rollouts.known(opened), {"release": "release", **times, "boards": "boards", "failed": "failed"})
 
 # %%
 if lake == "data" and rollout == "r-000041":

@@ -14,7 +14,7 @@ class Finding:
     evidence: str
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.cause} ({self.evidence})"
+        return f"{self.subject}: {self.cause} ({self.evidence})" if self.cause else self.evidence
 
 
 NOTHING = Finding("", "", "nothing stands out")

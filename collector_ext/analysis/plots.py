@@ -11,24 +11,29 @@ import matplotlib.pyplot as plt
 
 WIDTH = 10.0
 """Inches of a figure."""
-GREY, RED, BLUE, AMBER, GREEN = "#9aa3ad", "#c8322b", "#2b6cb0", "#d98c1f", "#3c8d5a"
-COLOURS = (BLUE, AMBER, GREEN, "#7a5ba8", "#4aa3a2", RED, GREY)
+SHOWN = 40
+"""Boards that have a bar and a name of their own; of a larger fleet the first ones have."""
+GREY, RED, BLUE, AMBER, GREEN = "#999999", "#d55e00", "#0072b2", "#e69f00", "#009e73"
+SKY, PINK, SAND = "#56b4e9", "#cc79a7", "#e3d9b0"
+"""Okabe and Ito's colours, which the colour-blind tell apart. RED, and hatching, is for what is wrong."""
+HATCH = "////"
+COLOURS = (BLUE, AMBER, GREEN, PINK, SKY)
 PURPOSES = {
     "blob": BLUE,
     "refetched": RED,
-    "metadata": "#4aa3a2",
+    "metadata": SKY,
     "config": GREEN,
-    "reported": "#7a5ba8",
+    "reported": PINK,
     "telemetry": AMBER,
     "overhead": GREY,
 }
 PHASES = {
     "update": GREY,
     "fetching": BLUE,
-    "applying": "#7a5ba8",
+    "applying": PINK,
     "activating": AMBER,
     "confirming": GREEN,
-    "waiting": "#e3c58f",
+    "waiting": SAND,
 }
 
 
@@ -49,29 +54,32 @@ def time_axis(ax: Any) -> None:
 
 
 def bars(
-    frame: Any, column: str, label: str, marked: Sequence[str] = (), limit: tuple[float, str] | None = None
+    values: Any, label: str, marked: Sequence[str], names: tuple[str, str], limit: tuple[float, str] | None = None
 ) -> None:
-    """A bar a board, the first on top, those that are `marked` in red. `limit` is a value and what it is."""
-    ax = axes(max(2.5, 0.24 * len(frame)))
-    values = frame[column]
-    ax.barh(values.index, values, color=[RED if name in marked else BLUE for name in values.index], height=0.7)
-    ax.invert_yaxis()
-    ax.grid(axis="x", alpha=0.3)
+    """A bar a board, the first on top, those that are `marked` in red. `names` are those of both kinds; `limit` is a
+    value and what it is.
+    """
+    shown = values.head(SHOWN)
+    ax = axes(max(2.5, 0.24 * len(shown)))
+    _boards(ax, shown.index, len(values))
+    for part, name in ((shown[shown.index.isin(marked)], names[0]), (shown[~shown.index.isin(marked)], names[1])):
+        if len(part):
+            ax.barh(part.index, part, label=name, height=0.7, **_fill(BLUE, wrong=part.index[0] in marked))
     ax.set_xlabel(label)
     if limit:
         ax.axvline(limit[0], color=AMBER, linestyle="--", label=limit[1])
-        _legend(ax)
+    _legend(ax)
 
 
 def purposes(frame: Any, label: str) -> None:
     """Bytes of links: a bar a board, the first on top, a colour a purpose."""
-    ax = axes(max(2.5, 0.26 * len(frame)))
-    left = frame.sum(axis=1) * 0
-    for column in _present(frame):
-        ax.barh(frame.index, frame[column], left=left, color=PURPOSES.get(column, GREY), label=column, height=0.7)
-        left += frame[column]
-    ax.invert_yaxis()
-    ax.grid(axis="x", alpha=0.3)
+    shown = frame.head(SHOWN)
+    ax = axes(max(2.5, 0.26 * len(shown)))
+    _boards(ax, shown.index, len(frame))
+    left = shown.sum(axis=1) * 0
+    for column in _present(shown):
+        ax.barh(shown.index, shown[column], left=left, color=PURPOSES.get(column, GREY), label=column, height=0.7)
+        left += shown[column]
     ax.set_xlabel(label)
     _legend(ax)
 
@@ -105,8 +113,9 @@ def lines(frame: Any, label: str, marked: Sequence[str], names: tuple[str, str],
 
 
 def timeline(frame: Any) -> None:
-    """A rollout: a bar a board from the offer to the end, red where it failed."""
-    ax = axes(max(2.5, 0.26 * len(frame)))
+    """A rollout: a bar a board from the offer to the end, red where it failed. In a large one only those have names."""
+    ax = axes(max(2.5, 0.26 * min(len(frame), SHOWN)))
+    _boards(ax, frame.index, len(frame))
     waves = list(dict.fromkeys(frame.wave))
     for number, wave in enumerate(waves):
         part = frame[(frame.wave == wave) & (frame.error == "")]
@@ -114,9 +123,10 @@ def timeline(frame: Any) -> None:
         ax.barh(part.index, part.ended - part.offered, left=part.offered, color=colour, label=wave, height=0.7)
     failed = frame[frame.error != ""]
     if len(failed):  # of nothing matplotlib draws a legend all the same, in another colour
-        ax.barh(failed.index, failed.ended - failed.offered, left=failed.offered, color=RED, label="failed", height=0.7)
-    ax.invert_yaxis()
-    ax.grid(axis="x", alpha=0.3)
+        length = failed.ended - failed.offered
+        ax.barh(failed.index, length, left=failed.offered, label="failed", height=0.7, **_fill(RED, wrong=True))
+    if len(frame) > SHOWN:
+        ax.set_yticks(list(failed.index))
     _legend(ax)
     time_axis(ax)
 
@@ -126,7 +136,8 @@ def waterfall(frame: Any, ax: Any = None, begin: str = "start") -> None:
     ax = ax or axes(max(1.8, 0.34 * len(frame)))
     for row, span in enumerate(frame.itertuples()):
         start, end = getattr(span, begin), span.end
-        ax.barh(row, end - start, left=start, color=RED if span.error else PHASES.get(span.phase, GREY), height=0.62)
+        fill = _fill(PHASES.get(span.phase, GREY), wrong=bool(span.error))
+        ax.barh(row, end - start, left=start, height=0.62, **fill)
         seconds = (end - start).total_seconds()
         ax.annotate(f" {seconds:,.0f} s {span.error}", (end, row), va="center", fontsize=8)
     ax.set_yticks(range(len(frame)), list(frame.phase))
@@ -134,6 +145,19 @@ def waterfall(frame: Any, ax: Any = None, begin: str = "start") -> None:
     ax.margins(x=0.15)
     ax.grid(axis="x", alpha=0.3)
     time_axis(ax)
+
+
+def _fill(colour: str, *, wrong: bool) -> dict[str, Any]:
+    return {"color": RED, "hatch": HATCH, "edgecolor": "white", "linewidth": 0} if wrong else {"color": colour}
+
+
+def _boards(ax: Any, shown: Any, count: int) -> None:
+    """Rows for these boards, the first on top whatever is drawn first, and how many there are beyond them."""
+    ax.yaxis.update_units(list(shown))
+    ax.set_ylim(len(shown) - 0.4, -0.6)
+    ax.grid(axis="x", alpha=0.3)
+    if count > len(shown):
+        ax.set_ylabel(f"the first {len(shown)} of {count} boards")
 
 
 def _legend(ax: Any) -> None:

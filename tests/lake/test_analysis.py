@@ -6,11 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 from analysis_parts import BEGIN, MINUTE, ROLLOUT, board, fill, numbers, said, span
 
 from collector_ext.analysis import health, incident, links, memory, plots, rollouts
 from collector_ext.analysis.finding import NOTHING
+from collector_ext.analysis.tables import shown
 from collector_ext.lake.reader import Lake
 from collector_ext.pdata import Data
 from collector_ext.receiver.hostmetrics import names
@@ -168,9 +170,33 @@ def test_a_timeline_explains_only_the_colours_that_it_has(tmp_path: Path, error:
     with Lake(fill(tmp_path, board(A), board(B, error))) as lake:
         frame = rollouts.boards(lake, ROLLOUT).assign(wave="canary")
     plots.timeline(frame)
-    shown = plt.gcf().axes[0].get_legend()
+    explained = plt.gcf().axes[0].get_legend()
     plt.close()
-    assert [text.get_text() for text in shown.get_texts()] == legend
+    assert [text.get_text() for text in explained.get_texts()] == legend
+
+
+def test_bars_stand_in_the_order_of_the_values_and_say_how_many_boards_have_none() -> None:
+    count = plots.SHOWN + 5
+    values = pd.Series(range(count), index=[f"acme.b{number:02}" for number in range(count)])
+    plots.bars(values, "MiB", ["acme.b07"], ("wrong", "well"))
+    ax = plt.gcf().axes[0]
+    names = {bar.get_y() + bar.get_height() / 2: bar.get_width() for bar in ax.patches}
+    assert [names[place] for place in sorted(names)] == pytest.approx(list(range(plots.SHOWN)))
+    assert ax.get_ylabel() == f"the first {plots.SHOWN} of {count} boards"
+    plt.close()
+
+
+def test_a_table_has_times_to_the_second_three_digits_and_no_row_for_the_name_of_its_index() -> None:
+    frame = pd.DataFrame(
+        {"at": [pd.Timestamp("2026-03-02 09:46:45.739"), pd.NaT], "left": [1234.567, float("nan")], "kept": ["x", "y"]},
+        index=pd.Index(["a", "b"], name="device"),
+    )
+    made = shown(frame, {"at": "at (UTC)", "left": "left (MiB)"})
+    assert made.to_dict("index") == {
+        "a": {"at (UTC)": "2026-03-02 09:46:45", "left (MiB)": "1,235"},
+        "b": {"at (UTC)": "", "left (MiB)": ""},
+    }
+    assert (made.index.name, made.columns.name) == (None, "device")
 
 
 # --- incidents -----------------------------------------------------------------------------------------------------
