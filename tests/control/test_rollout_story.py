@@ -50,6 +50,17 @@ def test_the_rest_waits_until_the_canary_has_proved_itself() -> None:
     assert story.state.phase == "done"
 
 
+def test_a_canary_that_waits_for_memory_keeps_the_next_wave_closed_until_it_has_proved_itself() -> None:
+    story = Story("b1", "b2", canaries=1)
+    story.build(story.push("B"))
+    short = ErrorReport("MemoryShort", "95 % of the machine is used")
+    assert offers(story.says("b1", phase=Phase.WAITING, error=short)) == []
+    assert offers(story.wait(60)) == []
+    assert (story.status("b2"), story.state.open_waves) == (Status.WAITING, 1)
+    story.says("b1", phase=Phase.FETCHING)
+    assert offers(story.confirms("b1", "B")) == ["b2"]
+
+
 def test_a_board_that_already_runs_it_is_confirmed_at_once_and_gets_one_desired_without_sources() -> None:
     story = Story("b1")
     (offered,) = [b.offered for b in story.state.boards.values()]
