@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesync.control.git import Git
-from edgesync.control.parse import FILE_LIMIT
+from edgesync.control.parse import FILE_LIMIT, printable
 from edgesync.control.types import EXECUTABLE, LINK, REGULAR, SourceFile
 from edgesync.wire.bundle import BUNDLE_LIMIT
 from edgesync.wire.errors import ConfigError, NotReachableError, UntrustedCommitError
@@ -32,7 +32,7 @@ FLEET_PATHS = ("fleet.yaml", "boards", "releases", CONFIG)
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One commit; `time` is the committer's, in unix seconds."""
+    """One commit; `time` is the committer's, in unix seconds. Author and subject command no terminal."""
 
     id: str
     author: str
@@ -69,7 +69,7 @@ class Repository:
     def commit(self, rev: str) -> Commit:
         found = self.git("log", "-1", "--no-show-signature", "--format=%H%x00%an <%ae>%x00%ct%x00%s", self.resolve(rev))
         name, author, time, subject = found.decode(errors="replace").rstrip("\n").split("\0", 3)
-        return Commit(name, author, int(time), subject)
+        return Commit(name, printable(author), int(time), printable(subject))
 
     def verify(self, commit: str, signers: Path) -> None:
         """Raises UntrustedCommitError unless a key in the file `signers` (ssh-keygen's ALLOWED SIGNERS) has signed the

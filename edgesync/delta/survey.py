@@ -72,8 +72,10 @@ def align_group(pair: Pair, group: Group, derive: bool = True) -> Alignment:
     """The best alignment of a group, in terms of the images."""
     with pair.opened() as (base_fd, result_fd):
         base, result = group.base.read(base_fd, pair.base), group.result.read(result_fd, pair.result)
-    plain, *others = plan.variants(base, result, derive=derive)
-    best = others[-1] if len(plain.known.bias) else plain  # what is best without programs, only a whole delta tells
+    found = plan.variants(base, result, derive=derive)
+    best = next(found)
+    if len(best.known.bias):  # what is best without programs, only a whole delta tells
+        best = next(found)
     return views.placed(best, group.base, group.result, (pair.base_length, pair.result_length))
 
 

@@ -75,6 +75,13 @@ def test_a_commit_is_read_with_its_author_and_exactly_the_fleets_files(tree: Pat
     assert repository.files("HEAD~1") == expected()
 
 
+def test_what_a_commit_says_commands_no_terminal(tree: Path) -> None:
+    git(tree, "-c", "user.name=Eve\x1b[2J", "commit", "--quiet", "--allow-empty", "-m", "grün\x1b]0;mine\x07")
+    head = Repository(tree).head()
+    assert head.subject == "grün\\x1b]0;mine\\x07"
+    assert head.author.startswith("Eve\\x1b[2J <")
+
+
 def test_a_bare_repository_is_read_like_any_other(bare: Path):
     repository = Repository(bare)
     assert repository.git.is_bare()
