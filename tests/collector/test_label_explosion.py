@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from telemetry_parts import gauge
 
-from collector_ext.consumererror import RetryableError
+from collector_ext.consumererror import PermanentError, RetryableError
 from collector_ext.exporter.parquet import exporter as module
 from collector_ext.exporter.parquet import rows
 from collector_ext.exporter.parquet.config import ParquetConfig
 from collector_ext.exporter.parquet.exporter import ParquetExporter
+from collector_ext.graph import FanOut
 from collector_ext.ids import Signal
 from collector_ext.lake import writer
 from collector_ext.lake.reader import Lake
@@ -37,7 +38,7 @@ from collector_ext.pdata import (
     Temporality,
     Value,
 )
-from collector_ext.testing.doubles import Host, settings
+from collector_ext.testing.doubles import Host, Sink, settings
 from edgesync.wire.errors import MessageTooLargeError
 
 
@@ -84,11 +85,25 @@ def test_a_batch_that_no_lake_takes_holds_up_no_other(tmp_path: Path) -> None:
             exporter.consume(gauge([2.0])),
             return_exceptions=True,
         )
-        assert [type(one) for one in taken] == [type(None), MessageTooLargeError, type(None)]
+        assert [type(one) for one in taken] == [type(None), PermanentError, type(None)]
         await exporter.shutdown()
 
     asyncio.run(scenario())
     assert values(tmp_path) == [(1.0,), (2.0,)]
+
+
+def test_a_batch_that_no_lake_takes_reaches_the_exporters_beside_it(tmp_path: Path) -> None:
+    bomb, beside = metrics([NumberPoint(n, 1.0) for n in range(20_000)], name="x" * 100_000), Sink()
+
+    async def scenario() -> None:
+        exporter = ParquetExporter(settings("parquet"), ParquetConfig(str(tmp_path)))
+        await exporter.start(Host())
+        with pytest.raises(PermanentError, match="20000 rows"):
+            await FanOut([exporter, beside]).consume(bomb)
+        await exporter.shutdown()
+
+    asyncio.run(scenario())
+    assert beside.batches == [bomb]
 
 
 def test_what_waits_for_the_disk_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from collector_ext.component import Host, Settings
-from collector_ext.consumererror import RetryableError
+from collector_ext.consumererror import PermanentError, RetryableError
 from collector_ext.exporter.parquet.config import MIB, ParquetConfig
 from collector_ext.exporter.parquet.rows import Rows, rows_of
 from collector_ext.lake.compact import Retention, compact, expire
@@ -25,7 +25,7 @@ from collector_ext.pdata import Data
 from collector_ext.status import Status
 from collector_ext.tasks import Background
 from edgesync.host.clock import Clock, SystemClock
-from edgesync.wire.errors import EdgesyncError
+from edgesync.wire.errors import EdgesyncError, MessageTooLargeError
 
 WAITING_LIMIT = 1000
 """Batches that wait for the next sync; more are refused, to be offered again."""
@@ -82,11 +82,14 @@ class ParquetExporter:
 
     async def consume(self, data: Data) -> None:
         """Synced when this returns. Raises RetryableError when it cannot be: a full disk, too much at once; and
-        MessageTooLargeError for a batch that no lake takes.
+        PermanentError for a batch that no lake takes.
         """
         if self._writer is None or len(self._waiting) >= WAITING_LIMIT or self._size >= WAITING_SIZE:
             raise RetryableError(f"{len(self._waiting)} batches wait for the lake {self._directory}", LOOK_EVERY)
-        rows, dropped = rows_of(data)
+        try:
+            rows, dropped = rows_of(data)
+        except MessageTooLargeError as error:
+            raise PermanentError(str(error)) from error
         self._dropped.add(dropped)
         if rows:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
