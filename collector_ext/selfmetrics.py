@@ -17,7 +17,7 @@ SERIES_LIMIT = 500
 DROPPED = "collector_selfmetrics_dropped_series"
 
 QUEUE_BYTES, QUEUE_DROPPED = "collector_queue_bytes", "collector_queue_dropped"
-"""Whoever keeps data in a queue sets this gauge and counts on this counter, with a label that says which queue."""
+"""What whoever keeps data in a queue sets and counts: see `queue_bytes`, `queue_dropped`."""
 
 _Labels = tuple[tuple[str, str], ...]
 
@@ -94,3 +94,13 @@ class Meter:
             yield head(DROPPED, "counter", f"Measurements beyond {SERIES_LIMIT} series of a metric")
             for name, count in sorted(dropped.items()):
                 yield line(DROPPED, inside([("metric", name)]), count)
+
+
+def queue_bytes(meter: Meter) -> Instrument:
+    """Set with the label `queue`: the component's id."""
+    return meter.gauge(QUEUE_BYTES, "Bytes that wait in queues, by queue")
+
+
+def queue_dropped(meter: Meter) -> Instrument:
+    """Counts batches, with the label `queue`."""
+    return meter.counter(QUEUE_DROPPED, "What was dropped from queues, by queue")

@@ -18,7 +18,7 @@ from collector_ext.otlp.backend import MIB, BackendConfig
 from collector_ext.otlp.encode import encode
 from collector_ext.otlp.response import rejected
 from collector_ext.pdata import Data
-from collector_ext.selfmetrics import QUEUE_BYTES, QUEUE_DROPPED
+from collector_ext.selfmetrics import queue_bytes, queue_dropped
 from collector_ext.status import Status
 from collector_ext.tasks import Background
 from edgesync.wire.errors import EdgesyncError
@@ -74,8 +74,8 @@ class OtlpExporter:
         self._tasks = Background()
         meter = settings.meter
         self._sent = meter.counter("collector_otlp_sent_bytes", "Telemetry that backends have taken, before gzip")
-        self._dropped = meter.counter(QUEUE_DROPPED, "What was dropped from queues, by queue")
-        self._waiting = meter.gauge(QUEUE_BYTES, "What waits in queues, by queue")
+        self._dropped = queue_dropped(meter)
+        self._waiting = queue_bytes(meter)
 
     async def start(self, host: Host) -> None:
         """Raises NotReachableError for certificates that cannot be read."""

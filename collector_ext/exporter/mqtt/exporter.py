@@ -15,7 +15,7 @@ from collector_ext.exporter.mqtt.config import KIB, MqttExporterConfig
 from collector_ext.otlp.compact import pack
 from collector_ext.otlp.encode import encode
 from collector_ext.pdata import Data
-from collector_ext.selfmetrics import QUEUE_BYTES, QUEUE_DROPPED
+from collector_ext.selfmetrics import queue_bytes, queue_dropped
 from collector_ext.spool import Spool
 from collector_ext.status import Status
 from collector_ext.tasks import Background
@@ -39,8 +39,8 @@ class MqttExporter:
         self._news = asyncio.Event()
         meter = settings.meter
         self._sent = meter.counter("collector_mqtt_sent_bytes", "Telemetry that the broker has acknowledged")
-        self._waiting = meter.gauge(QUEUE_BYTES, "Bytes that wait in queues, by component")
-        self._dropped = meter.counter(QUEUE_DROPPED, "What queues had no room for, by component")
+        self._waiting = queue_bytes(meter)
+        self._dropped = queue_dropped(meter)
         self._name = str(settings.id)
 
     def ride(self, _device: str, _port: TelemetryPort, uplink: Uplink) -> None:
@@ -73,8 +73,8 @@ class MqttExporter:
         self._news.set()
 
     def _tell(self, spool: Spool) -> None:
-        self._waiting.set(spool.waiting, component=self._name)
-        self._dropped.set(spool.dropped, component=self._name)
+        self._waiting.set(spool.waiting, queue=self._name)
+        self._dropped.set(spool.dropped, queue=self._name)
 
     async def _send(self, host: Host, uplink: Uplink, spool: Spool) -> None:
         wait, well = AGAIN_FIRST, True

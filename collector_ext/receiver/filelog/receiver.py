@@ -17,7 +17,7 @@ from collector_ext.component import Consumers, Host, Settings
 from collector_ext.consumererror import PermanentError, RetryableError
 from collector_ext.receiver.filelog.config import FileLogConfig
 from collector_ext.receiver.filelog.reader import Batch, Reader
-from collector_ext.selfmetrics import QUEUE_BYTES
+from collector_ext.selfmetrics import queue_bytes
 from collector_ext.status import Status
 from collector_ext.tasks import Background
 from edgesync.host import threads
@@ -51,7 +51,7 @@ class FileLog:
         self._dropped = meter.counter("collector_filelog_dropped_records", "Records that were refused for good")
         self._cuts = meter.counter("collector_filelog_cuts", "Cuts through entries longer than max_log_size")
         self._open = meter.gauge("otelcol_fileconsumer_open_files", "Files that are open")
-        self._waiting = meter.gauge(QUEUE_BYTES, "Bytes that wait in queues, by component")
+        self._waiting = queue_bytes(meter)
 
     async def start(self, host: Host) -> None:
         """Raises StorageError for a directory of positions that cannot be made."""
@@ -161,7 +161,7 @@ class FileLog:
         self._cuts.add(reader.cuts - self._cut, receiver=self._name)
         self._cut = reader.cuts
         self._open.set(reader.open_files, receiver=self._name)
-        self._waiting.set(reader.waiting, component=self._name)
+        self._waiting.set(reader.waiting, queue=self._name)
 
     def _say(self, host: Host, reader: Reader) -> None:
         """The status, on change only."""
