@@ -136,7 +136,7 @@ def test_an_explosion_of_labels_comes_to_files_by_size_before_it_does_by_number(
         for number in range(count):
             await exporter.consume(labelled(1000, 100, number))
             assert exporter._writer
-            exporter._writer.flush_due()
+            await exporter._do(exporter._writer.flush_due)  # in its thread, for it may look by itself
         await exporter.shutdown()
 
     asyncio.run(scenario())

@@ -35,7 +35,7 @@ from edgesync.sim.broker import free_port
 from tests.grpc_endpoint import grpc_backend
 from tests.otlp_endpoint import backend
 
-QUICK = RetryConfig(True, Duration(0.01), Duration(0.02), Duration(20.0))
+QUICK = RetryConfig(True, Duration(0.01), Duration(0.02), Duration(100.0))
 SLOW = RetryConfig(True, Duration(60.0), Duration(60.0), Duration(600.0))
 WAITING, QUEUED = QueueConfig(enabled=False), QueueConfig()
 

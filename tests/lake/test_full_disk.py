@@ -60,7 +60,9 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 def half_written(place: Path) -> list[Path]:
-    return [path for path in place.rglob("*") if path.name.endswith(files.TEMPORARY) or path.name.startswith("sort-")]
+    return [
+        path for path in place.rglob("*") if path.name.endswith(files.TEMPORARY) or path.name.startswith(files.SPILL)
+    ]
 
 
 def three_files(lake: Path, clock: Clock) -> list[float]:
