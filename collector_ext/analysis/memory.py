@@ -12,8 +12,8 @@ from typing import Any
 from collector_ext.analysis.finding import NOTHING, Finding
 from collector_ext.lake.reader import Lake
 from collector_ext.receiver.hostmetrics import names
+from collector_ext.settings.sizes import MIB
 
-MIB = 1 << 20
 FALLING = -3.0
 """MiB an hour: less is not called a leak."""
 STRAIGHT = 0.9

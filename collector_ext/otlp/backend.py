@@ -13,8 +13,6 @@ from collector_ext.settings.bind import Secret
 from collector_ext.settings.durations import Duration
 from edgesync.wire.errors import ConfigError
 
-MIB = 1 << 20
-
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 

@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 
 from collector_ext.ids import Signal
-from edgesync.wire.errors import MalformedMessageError, MessageTooLargeError, UnknownFormatError
+from edgesync.wire.codec import RAW, inflated
+from edgesync.wire.errors import MessageTooLargeError, UnknownFormatError
 
 PACKED_LIMIT = 64 * 1024
 """Bytes of one message: a quarter of a minute of a 32 kbit/s link, and what a collector reads from a board."""
@@ -28,7 +29,7 @@ _SIGNALS = (Signal.METRICS, Signal.TRACES, Signal.LOGS)
 
 def pack(signal: Signal, request: bytes, number: int = NEWEST) -> bytes:
     """Raises MessageTooLargeError for a request that no collector would take."""
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=dictionary(number))
+    deflate = zlib.compressobj(9, zlib.DEFLATED, RAW, 9, zdict=dictionary(number))
     packed = bytes([number << 2 | _SIGNALS.index(signal)]) + deflate.compress(request) + deflate.flush()
     if len(request) > PLAIN_LIMIT or len(packed) > PACKED_LIMIT:
         raise MessageTooLargeError(f"telemetry of {len(request)} bytes, {len(packed)} packed; at most {PACKED_LIMIT}")
@@ -44,16 +45,7 @@ def unpack(packed: bytes) -> tuple[Signal, bytes]:
     number, signal = packed[0] >> 2, packed[0] & 3
     if number > NEWEST or signal >= len(_SIGNALS):
         raise UnknownFormatError(f"telemetry with dictionary {number} and signal {signal}, known are up to {NEWEST}")
-    inflate = zlib.decompressobj(-15, zdict=dictionary(number))
-    try:
-        plain = inflate.decompress(packed[1:], PLAIN_LIMIT + 1)
-    except zlib.error as error:
-        raise MalformedMessageError(f"telemetry does not inflate: {error}") from error
-    if len(plain) > PLAIN_LIMIT:
-        raise MessageTooLargeError(f"telemetry inflates to more than {PLAIN_LIMIT} bytes")
-    if not inflate.eof or inflate.unused_data:
-        raise MalformedMessageError("telemetry is cut off or has bytes behind its end")
-    return _SIGNALS[signal], plain
+    return _SIGNALS[signal], inflated(packed[1:], PLAIN_LIMIT, "telemetry", zdict=dictionary(number))
 
 
 @cache

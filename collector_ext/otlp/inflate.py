@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-from edgesync.wire.errors import MalformedMessageError, MessageTooLargeError
+from edgesync.wire.codec import inflated
 
 MAGIC = b"\x1f\x8b"
 """How gzip begins, and no OTLP message: in protobuf it would be a field of the wire type 7, which there is not."""
@@ -12,13 +12,4 @@ MAGIC = b"\x1f\x8b"
 
 def gunzip(body: bytes, limit: int) -> bytes:
     """Raises MessageTooLargeError for more than `limit` bytes inflated, MalformedMessageError."""
-    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    try:
-        plain = inflate.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise MalformedMessageError(f"the body is no gzip: {error}") from error
-    if len(plain) > limit:
-        raise MessageTooLargeError(f"the body inflates to more than {limit} bytes")
-    if not inflate.eof or inflate.unused_data:
-        raise MalformedMessageError("the body's gzip is cut off or has bytes behind its end")
-    return plain
+    return inflated(body, limit, "the body's gzip", 16 + zlib.MAX_WBITS)

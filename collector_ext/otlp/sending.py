@@ -14,11 +14,12 @@ from typing import Protocol
 from collector_ext.component import Host, Settings, signal_of
 from collector_ext.consumererror import PermanentError, RetryableError
 from collector_ext.ids import Signal
-from collector_ext.otlp.backend import MIB, BackendConfig
+from collector_ext.otlp.backend import BackendConfig
 from collector_ext.otlp.encode import encode
 from collector_ext.otlp.response import rejected
 from collector_ext.pdata import Data
 from collector_ext.selfmetrics import queue_bytes, queue_dropped
+from collector_ext.settings.sizes import MIB
 from collector_ext.status import Status
 from collector_ext.tasks import Background
 from edgesync.wire.errors import EdgesyncError

@@ -9,6 +9,8 @@ ByteSize = NewType("ByteSize", int)
 """Bytes. A config field of this type may be written with a unit."""
 
 UNITS = {"": 1, "b": 1, "kb": 10**3, "kib": 1 << 10, "mb": 10**6, "mib": 1 << 20, "gb": 10**9, "gib": 1 << 30}
+MIB = UNITS["mib"]
+"""Bytes, for keys that end in `_mib`."""
 _SIZE = re.compile(r"([0-9]{1,12})\s*([a-zA-Z]*)")
 
 

@@ -12,11 +12,13 @@ PACKED_LIMIT = 8 * 1024
 """Bytes of a deflated message on the wire. `desired` and `reported` aim at 1 KiB."""
 PLAIN_LIMIT = 64 * 1024
 """Bytes after inflating: a bomb stops here."""
+RAW = -zlib.MAX_WBITS
+"""Deflate without a header."""
 
 
 def pack(plain: bytes) -> bytes:
     """Deflate. Raises MessageTooLargeError when the result would not be accepted by the other side."""
-    deflate = zlib.compressobj(9, wbits=-15)
+    deflate = zlib.compressobj(9, wbits=RAW)
     packed = deflate.compress(plain) + deflate.flush()
     if len(plain) > PLAIN_LIMIT or len(packed) > PACKED_LIMIT:
         raise MessageTooLargeError(f"message of {len(plain)} bytes, {len(packed)} deflated; at most {PACKED_LIMIT}")
@@ -27,15 +29,22 @@ def unpack(packed: bytes) -> bytes:
     """Inflate. Raises MessageTooLargeError past the limits, MalformedMessageError for broken or trailing bytes."""
     if len(packed) > PACKED_LIMIT:
         raise MessageTooLargeError(f"message of {len(packed)} bytes, at most {PACKED_LIMIT}")
-    inflate = zlib.decompressobj(wbits=-15)
+    return inflated(packed, PLAIN_LIMIT, "message")
+
+
+def inflated(packed: bytes, limit: int, what: str, wbits: int = RAW, zdict: bytes = b"") -> bytes:
+    """What zlib has packed, which may be a bomb: never more than `limit` bytes and one are inflated. Raises
+    MessageTooLargeError, and MalformedMessageError for broken or trailing bytes; both say `what` it is.
+    """
+    inflate = zlib.decompressobj(wbits, zdict)
     try:
-        plain = inflate.decompress(packed, PLAIN_LIMIT + 1)
+        plain = inflate.decompress(packed, limit + 1)
     except zlib.error as error:
-        raise MalformedMessageError(f"message does not inflate: {error}") from error
-    if len(plain) > PLAIN_LIMIT:
-        raise MessageTooLargeError(f"message inflates to more than {PLAIN_LIMIT} bytes")
+        raise MalformedMessageError(f"{what} does not inflate: {error}") from error
+    if len(plain) > limit:
+        raise MessageTooLargeError(f"{what} inflates to more than {limit} bytes")
     if not inflate.eof or inflate.unused_data:
-        raise MalformedMessageError("message is cut off or has bytes behind its end")
+        raise MalformedMessageError(f"{what} is cut off or has bytes behind its end")
     return plain
 
 

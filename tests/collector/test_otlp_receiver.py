@@ -123,7 +123,7 @@ def test_what_the_official_exporter_sends_arrives(compression: Compression) -> N
     ("path", "body", "headers", "status", "says"),
     [
         ("/v1/metrics", b"\xff", {}, 400, "MalformedMessage: OTLP request of 1 bytes"),
-        ("/v1/metrics", b"no gzip", {"Content_Encoding": "gzip"}, 400, "the body is no gzip"),
+        ("/v1/metrics", b"no gzip", {"Content_Encoding": "gzip"}, 400, "the body's gzip does not inflate"),
         ("/v1/metrics", gzip.compress(GOOD)[:-3], {"Content_Encoding": "gzip"}, 400, "cut off"),
         ("/v1/metrics", gzip.compress(GOOD) + b"x", {"Content_Encoding": "gzip"}, 400, "behind its end"),
         ("/v1/metrics", gzip.compress(bytes(50_000_000)), {"Content_Encoding": "gzip"}, 413, ""),

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from collector_ext.settings.durations import Duration
 from edgesync.wire.errors import ConfigError
 
-MIB = 1 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class RetentionConfig:

@@ -17,11 +17,12 @@ import pyarrow as pa
 
 from collector_ext.component import Host, Settings
 from collector_ext.consumererror import PermanentError, RetryableError
-from collector_ext.exporter.parquet.config import MIB, ParquetConfig
+from collector_ext.exporter.parquet.config import ParquetConfig
 from collector_ext.exporter.parquet.rows import Rows, rows_of
 from collector_ext.lake.compact import Retention, compact, expire
 from collector_ext.lake.writer import LakeWriter
 from collector_ext.pdata import Data
+from collector_ext.settings.sizes import MIB
 from collector_ext.status import Status
 from collector_ext.tasks import Background
 from edgesync.host.clock import Clock, SystemClock

@@ -10,7 +10,6 @@ from collector_ext.settings.durations import Duration
 from edgesync.host.http import parse_endpoint
 from edgesync.wire.errors import ConfigError
 
-MIB = 1 << 20
 IDENTITY = ("job", "instance", "otel_scope_name", "otel_scope_version", "otel_scope_schema_url")
 """Labels that say whose a series is."""
 POSITIONS = ("le", "quantile")

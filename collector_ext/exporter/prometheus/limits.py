@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from collector_ext.exporter.prometheus.config import MIB, LimitsConfig
+from collector_ext.exporter.prometheus.config import LimitsConfig
 from collector_ext.exporter.prometheus.values import Reason, RefusedError
+from collector_ext.settings.sizes import MIB
 
 VALUE_BYTES = 80
 """What a line of the page has at most besides name and labels: a suffix, one more label, the value, a time."""

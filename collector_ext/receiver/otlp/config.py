@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from collector_ext.otlp.backend import MIB
 from collector_ext.otlp.decode import LIMIT
+from collector_ext.settings.sizes import MIB
 from edgesync.host.http import parse_endpoint
 from edgesync.wire.errors import ConfigError
 

@@ -22,12 +22,12 @@ from typing import Any
 
 from collector_ext.consumererror import RetryableError
 from collector_ext.ids import Signal
-from collector_ext.otlp.backend import MIB
 from collector_ext.otlp.inflate import MAGIC
 from collector_ext.otlp.response import failure
 from collector_ext.otlp.rpc import DETAILS, IDENTITY_AND_GZIP, INFLATES_ITSELF, METHOD, SERVICES, aio, grpc
 from collector_ext.receiver.otlp.config import GrpcConfig
 from collector_ext.receiver.otlp.intake import Intake
+from collector_ext.settings.sizes import MIB
 from edgesync.host.http import CLIENTS, TAKE_LIMIT, TIME_LIMIT, Endpoint, parse_endpoint
 from edgesync.host.tasks import end
 from edgesync.wire.errors import EdgesyncError, MessageTooLargeError, NotReachableError
