@@ -70,13 +70,16 @@ def _make(args: argparse.Namespace) -> int:
     from edgesync.cli.progress import progress_line, sigterm_interrupts
     from edgesync.delta import advice, api
 
-    with sigterm_interrupts(), progress_line() as progress:
-        found = api.make(args.old, args.new, args.output, progress)
-        costs = advice.advise(args.old, args.new, progress, measure=not args.no_measure)
+    with sigterm_interrupts():
+        with progress_line() as progress:
+            found = api.make(args.old, args.new, args.output, progress)
+        if not args.json:  # what is done is told before what it could have been is measured
+            print(f"{args.output}: {_summary(found)}", flush=True)
+        with progress_line() as progress:
+            costs = advice.advise(args.old, args.new, progress, measure=not args.no_measure)
     if args.json:
         print(json.dumps({**found.to_dict(), "compressed": [cost.to_dict() for cost in costs]}, indent=2))
         return 0
-    print(f"{args.output}: {_summary(found)}")
     for cost in costs:
         print(f"note: {cost}", file=sys.stderr)
     return 0

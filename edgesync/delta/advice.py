@@ -26,7 +26,7 @@ TOOL_SECONDS = 300
 Progress = Callable[[str, int, int], None]
 
 _INSTEAD = {
-    "file": "give it decompressed; `edgesync release import` stores it so",
+    "file": "give it unpacked; `edgesync release import` stores it so",
     "squashfs": "build it with `mksquashfs DIR IMAGE -noI -noD -noF -noX`; a slot has the room, the link has not",
     "initrd": "build it without compression: BR2_TARGET_ROOTFS_CPIO_NONE=y in Buildroot, INITRAMFS_FSTYPES = 'cpio' in "
     "Yocto, compress=cat for dracut",
@@ -46,10 +46,8 @@ class Cost:
 
     def __str__(self) -> str:
         part = self.part
-        what = f"is a {part.compression} file" if part.kind == "file" else f"holds {_name(part)} at byte {part.offset}"
-        whole = f"the image {what}: {part.length} bytes that travel almost whole when any of them changes"
-        plain = "" if self.plain_delta is None else f"; without compression its delta has {self.plain_delta} bytes"
-        return f"{whole}{plain}. Better: {self.instead}"
+        plain = "" if self.plain_delta is None else f"; unpacked, its delta has {self.plain_delta} bytes"
+        return f"the image {_name(part)}: {part.length} bytes{_burden(part)}{plain}. Better: {self.instead}"
 
     def to_dict(self) -> dict[str, object]:
         return {**dataclasses.asdict(self.part), "plain_delta": self.plain_delta, "instead": self.instead}
@@ -78,10 +76,22 @@ def price(image: str | os.PathLike[str]) -> tuple[Cost, ...]:
 
 
 def _name(part: Part) -> str:
-    return {
+    if part.kind == "file":
+        return "is an Android sparse file" if part.compression == "sparse" else f"is compressed with {part.compression}"
+    what = {
         "squashfs": f"a squashfs in {part.compression}",
         "initrd": f"an initrd in {part.compression}",
     }.get(part.kind, f"{part.compression} data")
+    return f"holds {what} at byte {part.offset}"
+
+
+def _burden(part: Part) -> str:
+    """What the packing does to a delta: a squashfs is compressed a block at a time, a stream as one."""
+    if part.compression == "sparse":
+        return f" for a partition of {part.unpacked}, which is what a slot holds"
+    if part.kind == "squashfs":
+        return ", each block of which travels again when a byte in it changes"
+    return ", most of which travel again when one of them changes"
 
 
 def _plain_delta(

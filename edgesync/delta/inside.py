@@ -1,7 +1,8 @@
 """Finding compressed parts of an image: a squashfs, an initrd, a kernel in gzip, or the whole file.
 
-What is compressed travels again almost whole when a byte in it changes. This finds such parts anywhere in an image, by
-their magic, and believes one only when it really unpacks (or, for squashfs, when its superblock makes sense).
+Most of what is compressed travels again when a byte in it changes. This finds such parts anywhere in an image, by
+their magic, and believes one only when it really unpacks (or, for squashfs, when its superblock makes sense). An
+Android sparse file is named too: it is not compressed, but no slot holds it as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from edgesync.delta import sparse
 from edgesync.delta.images import HEAD, MAGIC, packing_of
 from edgesync.delta.unpackers import UnpackError, decoder
 from edgesync.host.files import storage_errors
@@ -40,7 +42,7 @@ _CPIO = (b"070701", b"070702")
 @dataclass(frozen=True, slots=True)
 class Part:
     """A compressed part: how, where, and its length in bytes, compressed and, for a stream, unpacked (squashfs: 0).
-    `sha256` is of the compressed bytes. "file" is a whole image that is compressed.
+    `sha256` is of the compressed bytes. "file" is a whole image that is compressed, or "sparse".
     """
 
     kind: Kind
@@ -66,6 +68,9 @@ def find(path: str | os.PathLike[str]) -> tuple[Part, ...]:
 
 def _parts(image: mmap.mmap) -> Iterator[Part]:
     end = count = spent = 0
+    if (unpacked := sparse.length(image[: sparse.HEAD])) is not None:
+        yield Part("file", "sparse", 0, len(image), unpacked, _digest(image, 0, len(image)))
+        count += 1
     for offset in _candidates(image):
         if offset < end:
             continue

@@ -14,6 +14,8 @@ from edgesync.wire.errors import ImageUnreadableError
 
 MAGIC = b"\x3a\xff\x26\xed"
 _FILE = struct.Struct("<IHHHHIIII")
+HEAD = _FILE.size
+"""Bytes of the file header."""
 _CHUNK = struct.Struct("<HHII")
 _RAW, _FILL, _SKIP, _CRC32 = 0xCAC1, 0xCAC2, 0xCAC3, 0xCAC4
 _BLOCK_LIMIT = 1 << 20
@@ -23,6 +25,14 @@ _PIECE = 1 << 20
 
 class Reader(Protocol):
     def read(self, size: int, /) -> bytes: ...
+
+
+def length(head: bytes) -> int | None:
+    """Bytes of the image in a file that begins with these HEAD bytes; None for a file that is not sparse."""
+    if len(head) < HEAD or not head.startswith(MAGIC):
+        return None
+    _magic, major, *_sizes, block, blocks, _chunks, _checksum = _FILE.unpack_from(head)
+    return int(block * blocks) if major == 1 else None
 
 
 def unpack(source: Reader, limit: int, name: str) -> Iterator[bytes]:

@@ -109,7 +109,7 @@ class BlobCorruptError(EdgesyncError):
 class BaseModifiedError(EdgesyncError):
     """The booted slot, or the config that is here, is not what the delta was made from."""
 
-    hint = "it was written to; the server can send the whole"
+    hint = "it was written to, or is another one; the server can send the whole"
 
 
 class DeltaCorruptError(EdgesyncError):

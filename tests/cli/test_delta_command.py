@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from edgesync.cli.main import main
+from edgesync.delta import advice
 
 COMMAND = [sys.executable, "-m", "edgesync.cli.main", "delta"]
 
@@ -88,6 +89,37 @@ def test_an_interrupted_make_leaves_nothing(lab: Path, number: signal.Signals):
     _, said = command.communicate(timeout=20)
     assert (command.returncode, said) == (130, "")
     assert sorted(os.listdir(lab)) == ["new", "old"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_apply_leaves_the_image_that_was_there(lab: Path, number: signal.Signals):
+    (lab / "old").write_bytes(bytes(24 << 20))
+    (lab / "new").write_bytes(bytes(24 << 20) + b"more")
+    (lab / "out").write_bytes(b"an image of before")
+    assert main(["delta", "make", str(lab / "old"), str(lab / "new"), "-o", str(lab / "d")]) == 0
+    before = sorted(os.listdir(lab))
+    command = subprocess.Popen([*COMMAND, "apply", "old", "d", "-o", "out"], cwd=lab, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(lab.glob(".out-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    command.send_signal(number)
+    _, said = command.communicate(timeout=20)
+    assert (command.returncode, said) == (130, "")
+    assert sorted(os.listdir(lab)) == before
+    assert (lab / "out").read_bytes() == b"an image of before"
+
+
+def test_a_delta_is_told_before_its_compressed_parts_are_measured_and_stays_when_that_is_interrupted(
+    lab: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(advice, "advise", interrupted)
+    assert main(["delta", "make", "old", "new", "-o", "d"]) == 130
+    assert capsys.readouterr().out.startswith("d: ")
+    assert main(["delta", "verify", "old", "d"]) == 0
 
 
 def test_a_terminal_gets_a_line_of_progress_that_is_gone_at_the_end(lab: Path):

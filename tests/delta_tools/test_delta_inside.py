@@ -16,6 +16,7 @@ import pytest
 
 from edgesync.cli.main import main
 from edgesync.delta import advice, inside
+from tests.delta_tools.sparse_parts import simg
 
 KIB = 1024
 
@@ -94,7 +95,7 @@ def test_the_price_is_measured_on_the_pair(tmp_path: Path):
     assert cost.plain_delta is not None
     assert cost.plain_delta < 1000
     said = str(cost)
-    assert f"holds an initrd in gzip at byte 512: {len(sides[1])} bytes that travel" in said
+    assert f"holds an initrd in gzip at byte 512: {len(sides[1])} bytes, most of which travel again" in said
     assert f"its delta has {cost.plain_delta} bytes" in said
     assert "Better: build it without compression" in said
 
@@ -130,12 +131,32 @@ def test_a_real_squashfs_is_found_and_measured(tmp_path: Path, compressor: str, 
     assert inside.find(tmp_path / "plain") == ()
 
 
+def test_a_sparse_image_is_named_with_its_partition_and_measured_unpacked(tmp_path: Path):
+    data = text(1, 400 * KIB)
+    for name, content in (("old", data), ("new", edited(data))):
+        (tmp_path / name).write_bytes(simg(content + bytes(400 * KIB)))
+    (cost,) = advice.advise(tmp_path / "old", tmp_path / "new")
+    assert (cost.part.kind, cost.part.compression, cost.part.unpacked) == ("file", "sparse", 800 * KIB)
+    assert cost.plain_delta is not None
+    assert cost.plain_delta < 1000
+    assert f"an Android sparse file: {cost.part.length} bytes for a partition of {800 * KIB}, which" in str(cost)
+    assert "release import" in str(cost)
+
+
+def test_what_is_compressed_inside_a_sparse_image_is_found_too(tmp_path: Path):
+    (tmp_path / "image").write_bytes(simg(gzip.compress(text(1, 300 * KIB)), 512 * KIB))
+    assert [(part.kind, part.compression) for part in inside.find(tmp_path / "image")] == [
+        ("file", "sparse"),
+        ("data", "gzip"),
+    ]
+
+
 def test_validate_tells_it_of_every_image_that_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "v1.img.gz").write_bytes(gzip.compress(text(1, 300 * KIB)))
     assert main(["init", str(tmp_path / "lab"), "--boards", "1", "--image", str(tmp_path / "v1.img.gz")]) == 0
     capsys.readouterr()
     assert main(["validate", str(tmp_path / "lab" / "fleet")]) == 0
-    assert "images.firmware.path: the image is a gzip file: " in capsys.readouterr().out
+    assert "images.firmware.path: the image is compressed with gzip: " in capsys.readouterr().out
     assert main(["validate", str(tmp_path / "lab" / "fleet"), "--json"]) == 0
     (note,) = json.loads(capsys.readouterr().out)["notes"]
     assert note.startswith("releases/v1.yaml:")
@@ -147,7 +168,7 @@ def test_the_command_tells_it_with_the_delta(tmp_path: Path, capsys: pytest.Capt
         (tmp_path / name).write_bytes(gzip.compress(content, mtime=0))
     arguments = ["delta", "make", str(tmp_path / "old.gz"), str(tmp_path / "new.gz"), "-o", str(tmp_path / "d")]
     assert main(arguments) == 0
-    assert capsys.readouterr().err.startswith("note: the image is a gzip file: ")
+    assert capsys.readouterr().err.startswith("note: the image is compressed with gzip: ")
     assert main([*arguments, "--json"]) == 0
     (cost,) = json.loads(capsys.readouterr().out)["compressed"]
     assert (cost["kind"], cost["compression"], cost["offset"]) == ("file", "gzip", 0)
