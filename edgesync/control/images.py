@@ -62,7 +62,7 @@ class ImageStore:
         """Keep what is inside a gzip, xz, zstd or Android sparse file, or the file itself where it is none of these.
 
         `limit` is the bytes that it may unpack to. Beside a running server this is safe: the image appears whole.
-        Raises ConfigError if there is no such file, and what `delta.images.unpack` raises.
+        Raises ConfigError if there is no such file or nothing is in it, and what `delta.images.unpack` raises.
         """
         temporary = self._directory / f"import-{uuid.uuid4().hex}.tmp"
         with storage_errors(str(self._directory)):
@@ -70,6 +70,8 @@ class ImageStore:
         try:
             with _open(path, "") as source, storage_errors(str(temporary)), temporary.open("wb") as sink:
                 found = unpack(source, sink, str(path), limit)
+                if not found.length:
+                    raise ConfigError(f"{path}: found 0 bytes, expected an image")
                 sink.flush()
                 os.fchmod(sink.fileno(), 0o444)
                 os.fsync(sink.fileno())

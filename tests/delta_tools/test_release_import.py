@@ -13,7 +13,7 @@ import yaml
 
 from edgesync.cli.main import main
 from edgesync.control.images import ImageStore
-from edgesync.wire.errors import ImageUnreadableError
+from edgesync.wire.errors import ConfigError, ImageUnreadableError
 from edgesync.wire.ids import digest_of
 
 IMAGE = random.Random(9).randbytes(100_000)
@@ -73,6 +73,14 @@ def test_what_is_imported_twice_is_there_once_and_is_the_same_as_its_plain_image
     for name in ("image", "image.gz"):
         assert store.import_packed(tmp_path / name, 1 << 20).sha256 == digest_of(IMAGE)
     assert store.path_of(digest_of(IMAGE)) == kept
+
+
+@pytest.mark.parametrize("data", [b"", gzip.compress(b"")], ids=["empty", "empty in gzip"])
+def test_an_image_of_nothing_is_refused(tmp_path: Path, data: bytes):
+    (tmp_path / "image").write_bytes(data)
+    with pytest.raises(ConfigError, match="image: found 0 bytes, expected an image"):
+        ImageStore(tmp_path / "store").import_packed(tmp_path / "image", 1 << 20)
+    assert os.listdir(tmp_path / "store") == []
 
 
 def test_a_missing_image_and_a_missing_configuration_are_named(lab: Path, capsys: pytest.CaptureFixture[str]):
