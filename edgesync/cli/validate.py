@@ -25,8 +25,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Check the fleet repository in DIR: the files as they lie there, those that are staged, or those "
         "of a commit. Prints one line for each problem. Exit status 0: there is none; 1: there are some, or the "
         "repository cannot be read.",
-        epilog="Images are looked for in DIR/images and DIR/../images unless --images says where. As a hook of git: "
-        "edgesync validate --staged. Example: edgesync validate lab/fleet --rev HEAD",
+        epilog="Images are looked for in DIR/images and DIR/../images unless --images says where, and those that "
+        "`edgesync release import` has put into the server's store, in DIR/../server/state/images unless --store says "
+        "where. As a hook of git: edgesync validate --staged. Example: edgesync validate lab/fleet --rev HEAD",
     )
     parser.add_argument("directory", type=Path, nargs="?", default=Path(), metavar="DIR", help="default: here")
     which = parser.add_mutually_exclusive_group()
@@ -35,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--staged", dest="rev", action="store_const", const=fleetfiles.STAGED, help="what `git commit` would commit"
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="the images directory")
+    parser.add_argument("--store", type=Path, metavar="DIR", help="the server's store: images in its state directory")
     fleetfiles.add_profiles(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="as JSON")
@@ -55,16 +57,18 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from edgesync.control.images import HashCache, check
+    from edgesync.control.images import HashCache, ImageStore, check
     from edgesync.control.repository import FleetInvalidError
     from edgesync.control.sarif import log
     from edgesync.control.source import Repository
 
     images = args.images or fleetfiles.beside(args.directory, "images")
+    stored = args.store or fleetfiles.beside(args.directory, "server/state/images")
+    store = ImageStore(stored) if stored else None
     fleet: Fleet | None = None
     try:
         fleet = fleetfiles.Loader(Repository(args.directory), args.profiles).load(args.rev)
-        problems = check(fleet, images, cache=HashCache(_cache())) if images else []
+        problems = check(fleet, images, store, HashCache(_cache())) if images else []
     except FleetInvalidError as error:
         problems = list(error.problems)
     notes = _notes(fleet, images) if fleet and images else []

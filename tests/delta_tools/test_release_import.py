@@ -48,9 +48,11 @@ def test_an_image_is_kept_unpacked_and_its_release_is_valid(lab: Path, capsys: p
             }
         },
     }
-    (lab / "images/Factory_2.img").write_bytes(IMAGE)
     (lab / "fleet/releases/factory-2.yaml").write_text(said.out)
     assert main(["validate", str(lab / "fleet")]) == 0
+    store.rename(lab / "elsewhere")
+    assert main(["validate", str(lab / "fleet")]) == 1
+    assert main(["validate", str(lab / "fleet"), "--store", str(lab / "elsewhere")]) == 0
 
 
 def test_an_import_that_fails_leaves_the_store_as_it_was(tmp_path: Path):
