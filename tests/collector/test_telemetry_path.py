@@ -49,9 +49,12 @@ def test_what_a_board_tells_is_in_the_lake_over_a_kill_of_the_collector(lab: Lab
     first.wait()
     ship(lab)
     until(lambda: "phase confirming > idle" in lab.log("b01").read_text(), "the update, while nobody collects")
-    second = collector(lab)
-    until(lambda: any((lab.directory / "collector/lake/wal").glob("traces-*.wal")), "the trace in the log")
-    time.sleep(3)
+    soon = lab.directory / "soon.yaml"
+    soon.write_text("exporters: {parquet: {flush_interval: 1s}}\n")
+    second = collector(lab, soon)
+    until(lambda: ask(lab, "FROM traces WHERE name = 'update'"), "the trace in the lake")
+    until(lambda: ask(lab, "FROM logs WHERE contains(body, 'phase confirming > idle')"), "what the board said of it")
+    until(lambda: ask(lab, "FROM metrics WHERE metric = 'edgesync.config.drift'"), "the drift of its config")
     second.send_signal(signal.SIGTERM)
     assert second.wait(timeout=30) == 0
     names = {name for (name,) in ask(lab, "SELECT DISTINCT metric FROM metrics WHERE device = 'demo.b01'")}
