@@ -108,7 +108,10 @@ def _hashes(section: Section, letters: dict[bytes, int]) -> tuple[Hashes, Hashes
     names, types = fields(section.words, starts[:-1])
     value = section.words.astype(np.uint64)
     number = np.array([letters.setdefault(name, len(letters)) for name in _names(section)], np.uint64)
-    value[names] = number[np.searchsorted(section.names, section.words[names].astype(np.int64), side="right") - 1]
+    inside = names[
+        section.words[names] < section.names[-1]
+    ]  # a module names the kernel's names too: those are not here
+    value[inside] = number[np.searchsorted(section.names, section.words[inside].astype(np.int64), side="right") - 1]
     refers = section.words[types].astype(np.int64)
     place = np.arange(len(value), dtype=np.uint64) - np.repeat(starts[:-1], np.diff(starts)).astype(np.uint64)
     value[types] = 0

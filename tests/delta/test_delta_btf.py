@@ -52,6 +52,24 @@ def test_damaged_types_and_orders_give_no_more_than_declared_or_a_refusal(seed, 
         pass
 
 
+@given(st.integers(0, 1 << 20), st.data())
+def test_damaged_types_are_searched_or_left_alone(seed, data):
+    sides = [bytearray(side) for side in kernels(seed)]
+    for _ in range(data.draw(st.integers(1, 4))):
+        side = data.draw(st.sampled_from(sides))
+        at = data.draw(st.integers(0, HEADER.size - 1) | st.integers(0, len(side) - 1))
+        side[at] = data.draw(st.integers(0, 255))
+    found = btf_order.types(*map(bytes, sides))
+    assert found is None or len(found.data) <= DERIVED_LIMIT
+
+
+def test_a_module_that_names_names_of_its_kernel_is_searched_too():
+    old, new = kernels(1)
+    behind = struct.pack("<I", 1 << 20)
+    sides = [side[: HEADER.size] + behind + side[HEADER.size + 4 :] for side in (old, new)]
+    assert btf_order.types(*sides) is not None
+
+
 @given(st.integers(0, 1 << 20))
 def test_types_in_another_order_are_derived_to_the_last_byte(seed):
     old, new = kernels(seed)

@@ -9,7 +9,7 @@ from edgesync.delta import align
 from edgesync.delta.common import foreign, periods, samples
 
 CHANCE = random.Random(8)
-NOISE, OTHER = CHANCE.randbytes(300_000), CHANCE.randbytes(300_000)
+NOISE, OTHER = CHANCE.randbytes(3 << 20), CHANCE.randbytes(3 << 20)
 
 
 @given(st.binary(max_size=3000), st.binary(max_size=40))
@@ -28,10 +28,17 @@ def test_noise_is_foreign_to_other_noise_but_not_to_itself():
 
 def test_a_part_that_both_have_is_never_foreign():
     shared = NOISE[:60_000]
-    image = OTHER[:150_000] + shared + OTHER[150_000:]
+    image = OTHER[:1_500_000] + shared + OTHER[1_500_000:]
     left = foreign(samples(image), samples(NOISE))
     assert 0 < left.total <= len(OTHER)
-    assert ((left.offset + left.length <= 150_000) | (left.offset >= 150_000 + len(shared))).all()
+    assert ((left.offset + left.length <= 1_500_000) | (left.offset >= 1_500_000 + len(shared))).all()
+
+
+def test_what_is_short_is_searched_for_though_no_sample_of_it_is_in_the_other_image():
+    old = bytes(range(1, 251)) * 2000
+    new = bytearray(old)
+    new[::7] = CHANCE.randbytes(len(new[::7]))  # as a table of which each entry changed
+    assert foreign(samples(bytes(new)), samples(NOISE)).total == 0
 
 
 def test_zeros_are_no_noise():
@@ -39,7 +46,7 @@ def test_zeros_are_no_noise():
 
 
 def test_what_moved_between_noise_is_found():
-    base, result = NOISE + OTHER[:100_000], OTHER[:100_000] + CHANCE.randbytes(200_000)
+    base, result = NOISE + OTHER[:100_000], OTHER[:100_000] + CHANCE.randbytes(2_000_000)
     copies = align.align(base, result)
     assert (0, len(NOISE), 100_000) in {(at, place, min(length, 100_000)) for at, place, length in copies.rows()}
 
