@@ -43,7 +43,10 @@ NANO = 1_000_000_000
         ("{include: [/x/*.log], start_at: middle}", "start_at: found 'middle', expected one of beginning, end"),
         ("{include: [/x/*.log], encoding: utf-16}", "encoding: found 'utf-16', expected one of utf-8"),
         ("{include: [/x/*.log], max_log_size: 1XiB}", "max_log_size: found '1XiB', expected a size in bytes"),
-        ("{include: [/x/*.log], max_log_size: 1MiB}", "buffer_size: found 262144, expected 4194304 to"),
+        (
+            "{include: [/x/*.log], max_log_size: 1MiB}",
+            "buffer_size: found 262144, expected 4194304 to 4294967296 bytes",
+        ),
         ("{include: [/x/*.log], fingerprint_size: 15}", "fingerprint_size: found 15, expected 16"),
         ("{include: [/x/*.log], max_concurrent_files: 1}", "max_concurrent_files: found 1, expected 2"),
         ("{include: [/x/*.log], poll_interval: 1ms}", "poll_interval: found 0.001s, expected 10ms"),

@@ -82,9 +82,9 @@ class FileLogConfig:
             raise ConfigError(f"poll_interval: found {self.poll_interval:g}s, expected 10ms to 1h")
         if self.force_flush_period < 0:
             raise ConfigError(f"force_flush_period: found {self.force_flush_period:g}s, expected 0s or more")
-        _within("max_log_size", self.max_log_size, 64, 1 << 30)
-        _within("buffer_size", self.buffer_size, PARTS * self.max_log_size, 1 << 32)
-        _within("fingerprint_size", self.fingerprint_size, FINGERPRINT_LEAST, 64 * 1024)
+        _within("max_log_size", self.max_log_size, 64, 1 << 30, " bytes")
+        _within("buffer_size", self.buffer_size, PARTS * self.max_log_size, 1 << 32, " bytes")
+        _within("fingerprint_size", self.fingerprint_size, FINGERPRINT_LEAST, 64 * 1024, " bytes")
         _within("max_concurrent_files", self.max_concurrent_files, 2, 100_000)
 
 
@@ -96,6 +96,6 @@ def expression(name: str, text: AnyStr) -> re.Pattern[AnyStr]:
         raise ConfigError(f"{name}: {error}") from error
 
 
-def _within(name: str, found: int, least: int, most: int) -> None:
+def _within(name: str, found: int, least: int, most: int, unit: str = "") -> None:
     if not least <= found <= most:
-        raise ConfigError(f"{name}: found {found}, expected {least} to {most}")
+        raise ConfigError(f"{name}: found {found}, expected {least} to {most}{unit}")
