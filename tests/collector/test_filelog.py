@@ -204,6 +204,18 @@ def test_without_storage_a_restart_begins_as_it_says(tmp_path: Path, writer: Wri
     assert following.told == writer.current.lines * 2
 
 
+def test_without_storage_nothing_is_remembered_of_files_that_are_gone(tmp_path: Path) -> None:
+    following = Following(config(f"{{include: ['{tmp_path}/*.log'], start_at: beginning}}"))
+    for number in range(3):
+        (tmp_path / f"{number}.log").write_text(f"{number}\n")
+        following.rest()
+        (tmp_path / f"{number}.log").unlink()
+        following.poll(after=tails.QUIET)
+    following.poll(after=tails.QUIET)
+    following.rest()
+    assert (following.told, following.reader._tails.changes()) == (["0", "1", "2"], [])
+
+
 @hypothesis.settings(max_examples=30)
 @given(st.binary(max_size=200), st.integers(0, 300))
 def test_positions_that_are_damaged_are_told_and_lines_come_twice_rather_than_never(damage: bytes, at: int) -> None:

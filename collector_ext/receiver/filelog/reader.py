@@ -226,8 +226,11 @@ class Reader:
 
     def _save(self) -> None:
         """Where it cannot be, it is tried again with the next."""
+        if self._offsets is None:
+            self._tails.saved()  # or files that are gone would be remembered for ever
+            return
         changes = self._tails.changes()
-        if self._offsets is None or not (changes or self._polls == 1):
+        if not changes and self._polls != 1:
             return
         try:
             if not self._offsets.append(changes):
