@@ -130,17 +130,19 @@ def _info(blob: int) -> tuple[Header, Info]:
 def _whole(out: str) -> Iterator[int]:
     """A descriptor of a file beside `out`, which takes its place at the end unless there is an exception."""
     temporary = os.path.join(os.path.dirname(out), f".{os.path.basename(out)}-{uuid.uuid4().hex}")
-    target = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
+    target = None
+    try:  # Ctrl-C may come in the very moment in which the file appears
+        target = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         yield target
         os.replace(temporary, out)
         fsync_dir(os.path.dirname(out))
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
     finally:
-        os.close(target)
+        if target is not None:
+            os.close(target)
 
 
 @contextlib.contextmanager

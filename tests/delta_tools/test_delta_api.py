@@ -101,6 +101,26 @@ def test_a_missing_image_is_named_once_and_nothing_is_left(pair: Path, tmp_path:
     assert not list(tmp_path.iterdir())
 
 
+def test_ctrl_c_in_the_moment_in_which_the_file_appears_leaves_none(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    really, made = os.open, []
+
+    def interrupted(path: str, flags: int, mode: int = 0o777) -> int:
+        fd = really(path, flags, mode)
+        if flags & os.O_CREAT:
+            os.close(fd)
+            made.extend(tmp_path.iterdir())
+            raise KeyboardInterrupt
+        return fd
+
+    monkeypatch.setattr(os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        api.apply(pair / "old", pair / "delta", tmp_path / "built")
+    assert len(made) == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_progress_names_phases_and_never_exceeds_its_total(pair: Path, tmp_path: Path):
     seen: list[tuple[str, int, int]] = []
     api.make(pair / "old", pair / "new", tmp_path / "delta", lambda *step: seen.append(step))
