@@ -76,7 +76,12 @@ def _make(args: argparse.Namespace) -> int:
         if not args.json:  # what is done is told before what it could have been is measured
             print(f"{args.output}: {_summary(found)}", flush=True)
         with progress_line() as progress:
-            costs = advice.advise(args.old, args.new, progress, measure=not args.no_measure)
+            costs = advice.advise(
+                args.old,
+                args.new,
+                lambda phase, done, total: progress(f"measure what compression costs: {phase}", done, total),
+                measure=not args.no_measure,
+            )
     if args.json:
         print(json.dumps({**found.to_dict(), "compressed": [cost.to_dict() for cost in costs]}, indent=2))
         return 0

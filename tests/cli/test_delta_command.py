@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pty
@@ -130,6 +131,18 @@ def test_a_terminal_gets_a_line_of_progress_that_is_gone_at_the_end(lab: Path):
     os.close(ours)
     assert "%" in said
     assert said.endswith("\r\x1b[K")
+
+
+def test_the_line_of_progress_tells_the_measure_from_the_delta(lab: Path):
+    for name in ("old", "new"):
+        (lab / name).write_bytes(gzip.compress((lab / name).read_bytes().hex().encode() * 4))
+    ours, theirs = pty.openpty()
+    subprocess.run([*COMMAND, "make", "old", "new", "-o", "d"], cwd=lab, stderr=theirs, check=True, timeout=60)
+    os.close(theirs)
+    said = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "%  measure what compression costs: " in said
+    assert said.index("%  read") < said.index("%  measure")
 
 
 @pytest.mark.root
