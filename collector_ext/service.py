@@ -156,16 +156,21 @@ class CollectorService:
         return Event(status, self.now(), error)
 
     def _reporter(self, one: Instance) -> Reporter:
+        before = Status.NONE
+
         def emit(event: Event) -> None:
-            self._tell(one, event)
+            nonlocal before
+            recovered, before = before is Status.RECOVERABLE_ERROR and event.status is Status.OK, event.status
+            self._tell(one, event, logging.INFO if recovered else logging.DEBUG)
 
         def refuse(current: Status, event: Event) -> None:
             log.warning("%s: invalid state transition from %s to %s", one.id, current.label, event.status.label)
 
         return Reporter(emit, refuse)
 
-    def _tell(self, one: Instance, event: Event) -> None:
-        level = logging.WARNING if event.status.is_error else logging.DEBUG
+    def _tell(self, one: Instance, event: Event, quiet: int) -> None:
+        """`quiet`: the log's level for what is no error."""
+        level = logging.WARNING if event.status.is_error else quiet
         log.log(level, "%s is %s%s", one.id, event.status.label, f": {event.error}" if event.error else "")
         pipelines = " ".join(map(str, one.id.pipelines))
         self._status.set(event.status, kind=one.id.kind.value, id=str(one.id.id), pipelines=pipelines)

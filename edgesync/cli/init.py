@@ -44,10 +44,14 @@ Wrote a fleet of {boards} to {at}: repository in {at}/fleet, images in {at}/imag
 Start each of these in a terminal of its own:
   OPENSSL_CONF={at}/broker/openssl.cnf mosquitto -c {at}/broker/mosquitto.conf
   edgesync serve --config {at}/server/server.toml
+  edgesync-collector --config {at}/collector/collector.yaml
   edgesync board run --root {at}/boards/{board}/slots --config {at}/boards/{board}/agent.toml
   edgesync status --config {at}/server/server.toml --watch
 
 Then push firmware: put an image into {at}/images, describe it in {at}/fleet/releases, name that release in
 {at}/fleet/fleet.yaml, look at it with `edgesync validate {at}/fleet` and `edgesync diff -C {at}/fleet`, and commit.
+
+Boards tell the collector of their health and updates once `[collector]` in their agent.toml is uncommented; it keeps
+all of it in a lake beside its file, for `edgesync report ROLLOUT --lake LAKE` and the notebooks.
 
 Keys: {at}/ca holds the authority and the root key. Move it to another machine before anything is real."""

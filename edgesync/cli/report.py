@@ -14,7 +14,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="write down how a rollout went, from the lake",
         description="Run a notebook on one rollout in the lake (the collector's `parquet` exporter) and write it with "
         "its results, and as an HTML page that needs no network. Needs the extras `lake` and `notebooks`.",
-        epilog="Example: edgesync report r-000041 --lake /var/lib/edgesync/lake -o reports",
+        epilog="Example: edgesync report 757d3ff0d58e --lake /var/lib/edgesync/lake -o reports",
     )
     parser.add_argument("rollout", metavar="ROLLOUT", help="its id, as in `edgesync history`")
     parser.add_argument("--lake", type=Path, required=True, metavar="DIR", help="the lake")

@@ -106,6 +106,22 @@ def test_it_counts_what_its_queue_drops_beside_another_exporter() -> None:
     assert b"# TYPE collector_queue_dropped counter" in made.meter.exposition()
 
 
+def test_what_waits_in_its_queue_is_under_the_label_of_all_queues(tmp_path: Path) -> None:
+    async def scenario() -> bytes:
+        uplink, made = Uplink(), settings("mqtt")
+        uplink.up = False
+        waits = MqttExporter(made, MqttExporterConfig(QueueConfig(str(tmp_path))))
+        waits.ride(DEVICE, TelemetryPort(), uplink)
+        await waits.start(Host())
+        await waits.consume(gauge([1.0]))
+        await waits.shutdown()
+        return made.meter.exposition()
+
+    text = asyncio.run(scenario())
+    assert b'collector_queue_bytes{queue="mqtt"}' in text
+    assert b'collector_queue_dropped{queue="mqtt"} 0' in text
+
+
 def test_what_waits_at_the_end_goes_out_in_the_next_life_and_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +211,63 @@ def test_what_is_told_while_the_pipeline_refuses_comes_with_what_is_told_next() 
     asyncio.run(scenario())
 
 
+def test_what_the_link_carried_since_the_last_interval_is_told_before_a_reboot() -> None:
+    async def scenario() -> list[Any]:
+        sink, port, carried = Sink(), TelemetryPort(), [100]
+        port.observe(lambda: [Reading("io", "By", carried[0], {"purpose": "blob"}, total=True, since=5.0)])
+        made = receiver(sink, port)
+        await made.start(Host())
+        await until(lambda: sink.batches)
+        carried[0] = 20_100
+        await made.shutdown()
+        await made.shutdown()
+        return sink.batches
+
+    values = [batch.resources[0].scopes[0].metrics[0].data.points[0].value for batch in asyncio.run(scenario())]
+    assert values == [0, 20_000]
+
+
+def test_a_life_does_not_tell_again_what_the_month_carried_before_it() -> None:
+    async def scenario() -> list[Any]:
+        sink, port, carried = Sink(), TelemetryPort(), 0
+
+        def read() -> list[Reading]:
+            nonlocal carried
+            carried += 1000
+            return [Reading("io", "By", carried, {"purpose": "blob"}, total=True, since=5.0)]
+
+        port.observe(read)
+        for _ in range(3):  # each with a reading at its start and one at its end
+            made = receiver(sink, port)
+            before = len(sink.batches)
+            await made.start(Host())
+            await until(lambda before=before: len(sink.batches) > before)
+            await made.shutdown()
+        return sink.batches
+
+    values = [batch.resources[0].scopes[0].metrics[0].data.points[0].value for batch in asyncio.run(scenario())]
+    assert values == [0, 1000] * 3
+
+
+def test_a_broker_that_does_not_acknowledge_is_an_error_with_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "SEND_LIMIT", 0.02)
+
+    class Deaf(Uplink):
+        async def send(self, _payload: bytes) -> None:
+            await asyncio.sleep(LIMIT)
+
+    async def scenario() -> None:
+        made, host = MqttExporter(settings("mqtt"), MqttExporterConfig()), Host()
+        made.ride(DEVICE, TelemetryPort(), Deaf())
+        await made.start(host)
+        await made.consume(gauge([1.0]))
+        await until(lambda: host.status is Status.RECOVERABLE_ERROR)
+        await made.shutdown()
+        assert str(host.events[-1].error) == "the broker has not acknowledged a message within 0.02 s"
+
+    asyncio.run(scenario())
+
+
 def test_totals_are_told_as_differences_and_begin_anew_with_a_month() -> None:
     made, moment = receiver(Sink(), TelemetryPort()), 0.0
 
@@ -208,7 +281,7 @@ def test_totals_are_told_as_differences_and_begin_anew_with_a_month() -> None:
         assert data.temporality is Temporality.DELTA
         return data.points[0].value, data.points[0].start
 
-    assert told(100, 5.0) == (100, 5_000_000_000)
+    assert told(100, 5.0) == (0, 60_000_000_000)
     assert told(130, 5.0) == (30, 60_000_000_000)
     assert told(130, 5.0) == (0, 120_000_000_000)
     assert told(7, 200.0) == (7, 200_000_000_000)

@@ -11,7 +11,7 @@ from parts import Story, configure, factories
 from collector_ext.consumererror import PermanentError, RetryableError
 from collector_ext.pdata import Logs, Metrics
 from collector_ext.service import CollectorService
-from collector_ext.status import Status
+from collector_ext.status import Event, Status
 from edgesync.wire.errors import CollectorFailedError, ConfigError
 
 TEXT = """\
@@ -216,6 +216,25 @@ def test_a_signal_that_no_pipeline_carries_is_an_error_of_the_receiver() -> None
     collector = CollectorService(configure(text, *factories(story)))
     with pytest.raises(LookupError, match="no pipeline of logs"):
         offer(collector, story, Logs(()))
+
+
+def test_a_recovery_is_told_in_the_log_as_the_error_was_and_a_start_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    collector, _ = service()
+    one = next(one for one in collector.instances if str(one.id) == "receiver:played")
+
+    async def life() -> None:
+        await collector.start()
+        for status in (Status.RECOVERABLE_ERROR, Status.OK):
+            collector.report(one, Event(status, 0.0, None))
+        await collector.shutdown()
+
+    caplog.set_level("INFO", "collector")
+    asyncio.run(life())
+    told = [(record.levelname, record.message) for record in caplog.records if "receiver:played is" in record.message]
+    assert told == [
+        ("WARNING", "receiver:played is StatusRecoverableError"),
+        ("INFO", "receiver:played is StatusOK"),
+    ]
 
 
 def test_statuses_are_metrics() -> None:

@@ -190,6 +190,24 @@ def test_what_nobody_will_ever_take_is_counted_and_holds_nothing_up(broker: Mosq
 
 
 @pytest.mark.broker
+def test_a_board_that_talks_nonsense_is_a_line_in_the_log_and_hides_no_other_board(
+    broker: MosquittoBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with bench(broker) as made:
+            for board in ("b1", "b2"):
+                for number in range(10):
+                    await made.tell(board, b"\x00nonsense %d" % number)
+            await made.outcomes('outcome="malformed"} 20')
+
+    caplog.set_level("WARNING")
+    asyncio.run(scenario())
+    refused = [line for line in caplog.messages if line.startswith("refused ")]
+    assert len(refused) == 2
+    assert all(line.endswith("more such are only counted") for line in refused)
+
+
+@pytest.mark.broker
 def test_a_broker_that_goes_away_is_a_recoverable_error_told_once(tmp_path: Path) -> None:
     async def scenario() -> None:
         with MosquittoBroker(tmp_path / "going") as running:

@@ -169,6 +169,25 @@ def test_what_the_pipeline_says_is_what_the_sender_hears(error: Exception, statu
     run(scenario)
 
 
+def test_a_flood_of_wrong_requests_is_a_line_of_each_kind_in_the_log_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario(port: int, sink: Sink) -> None:
+        for number in range(20):
+            assert (await post(port, "/v1/metrics", b"\xff" * (number + 1)))[0] == 400
+        assert len(caplog.messages) == 1
+        assert caplog.messages[0].startswith("refused metrics: MalformedMessage: ")
+        assert caplog.messages[0].endswith("more such are only counted")
+        sink.error = PermanentError("too odd")
+        for _ in range(3):
+            assert (await post(port, "/v1/metrics", GOOD))[0] == 400
+        assert len(caplog.messages) == 2
+        assert "too odd" in caplog.messages[1]
+
+    caplog.set_level("WARNING")
+    run(scenario)
+
+
 @hypothesis_settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["metrics", "traces", "logs"]), st.binary(max_size=200), st.booleans())))
 def test_it_takes_good_data_whatever_came_before(several: list[tuple[str, bytes, bool]]) -> None:

@@ -88,7 +88,8 @@ class MqttExporter:
                 await asyncio.wait_for(uplink.send(message), SEND_LIMIT)
             except (LinkError, asyncio.TimeoutError) as error:
                 if well:  # on change only
-                    host.report_status(Status.RECOVERABLE_ERROR, error)
+                    slow = LinkError(f"the broker has not acknowledged a message within {SEND_LIMIT:g} s")
+                    host.report_status(Status.RECOVERABLE_ERROR, error if isinstance(error, LinkError) else slow)
                 well = False
                 if isinstance(error, LinkError):  # the other has waited long enough, for a connection that comes seldom
                     await asyncio.sleep(wait)

@@ -1,7 +1,9 @@
-"""Takes what the agent leaves at its telemetry port: spans as they come, numbers at each interval.
+"""Takes what the agent leaves at its telemetry port: spans as they come, numbers at each interval and at the
+end.
 
-Totals travel as differences to the reading before (delta temporality): small numbers are few bytes, and a board that
-restarts needs no explanation. What a pipeline refuses for now is offered again with what comes next, up to a limit.
+Totals travel as differences to the reading before (delta temporality): small numbers are few bytes. The agent's are
+those of a month and outlive it, so the first reading of a life is only where counting begins: what the life before has
+told is not told again. What a pipeline refuses for now is offered again with what comes next, up to a limit.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ class AgentReceiver:
     def __init__(self, settings: Settings, config: AgentReceiverConfig, consumers: Consumers) -> None:
         self._every, self._consumers, self._log = config.collection_interval, consumers, settings.logger
         self._port: TelemetryPort | None = None
+        self._runs = False
         self._tasks = Background()
         self._news = asyncio.Event()
         self._waiting: deque[Data] = deque(maxlen=WAITING_LIMIT)
@@ -64,13 +67,16 @@ class AgentReceiver:
         if self._port is None:
             raise ConfigError("it tells of an agent: name this file in agent.toml, table [collector]")
         self._port.listen(self._news.set)
+        self._runs = True
         self._tasks.spawn(host, self._read(self._port))
 
     async def shutdown(self) -> None:
         if self._port:
             self._port.listen(None)
         await self._tasks.end()
-        if self._port:
+        runs, self._runs = self._runs, False
+        if self._port and runs:
+            self._look(self._port)  # else a board that fetches and reboots within an interval never tells those bytes
             await self._give(self._port)
 
     async def _read(self, port: TelemetryPort) -> None:
@@ -78,13 +84,16 @@ class AgentReceiver:
         while True:
             if loop.time() >= due:
                 due = loop.time() + self._every
-                if self._consumers.metrics and (metrics := self._metrics(port.readings(), now())):
-                    self._waiting.append(metrics)
+                self._look(port)
             await self._give(port)
             timer = loop.call_at(due, self._news.set)
             await self._news.wait()
             timer.cancel()
             self._news.clear()
+
+    def _look(self, port: TelemetryPort) -> None:
+        if self._consumers.metrics and (metrics := self._metrics(port.readings(), now())):
+            self._waiting.append(metrics)
 
     async def _give(self, port: TelemetryPort) -> None:
         """Everything that waits, until the pipeline asks to be offered it again."""
@@ -120,7 +129,7 @@ class AgentReceiver:
         if not reading.total:
             return NumberPoint(at, reading.value, reading.attributes)
         key = reading.name, tuple(sorted(reading.attributes.items()))
-        value, since = self._before.get(key, (0, reading.since))
+        value, since = self._before.get(key, (reading.value, moment))
         if reading.value < value or reading.since > since:  # it began anew
             value, since = 0, reading.since
         self._before[key] = reading.value, moment

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from collector_ext.component import Consumers, Host, Settings
 from collector_ext.consumererror import RetryableError
+from collector_ext.firsts import REST, Firsts
 from collector_ext.otlp.compact import PACKED_LIMIT, unpack
 from collector_ext.otlp.decode import decode
 from collector_ext.pdata import DEVICE, Data, Logs, Metrics, Resource, Traces
@@ -47,6 +48,7 @@ class MqttReceiver:
         self._link: MqttLink | None = None
         self._tasks, self._places = Background(), asyncio.Semaphore(config.max_in_flight)
         self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._refused = Firsts()
         self._host: Host | None = None
         meter = settings.meter
         self._taken = meter.counter("collector_mqtt_messages", "Messages from boards, by what became of them")
@@ -125,7 +127,7 @@ class MqttReceiver:
         try:
             data = read(message)
         except EdgesyncError as error:
-            self._log.warning("refused %s: %s: %s", message.topic[:100], error.name, error)
+            self._refuse("refused", message, error)
             return "malformed"
         try:
             await self._consumers.consume(data)
@@ -134,9 +136,14 @@ class MqttReceiver:
         except LookupError:
             return "no pipeline"
         except EdgesyncError as error:
-            self._log.warning("dropped %s: %s: %s", message.topic[:100], error.name, error)
+            self._refuse("dropped", message, error)
             return "dropped"
         return "taken"
+
+    def _refuse(self, word: str, message: Message, error: EdgesyncError) -> None:
+        topic = message.topic[:100]
+        if self._refused.is_new(word, topic, error.name):
+            self._log.warning("%s %s: %s: %s; %s", word, topic, error.name, error, REST)
 
     def _remember(self, digest: bytes) -> None:
         self._known[digest] = None

@@ -7,6 +7,7 @@ from functools import partial
 
 from collector_ext.component import Consumers, Settings
 from collector_ext.consumererror import RetryableError
+from collector_ext.firsts import REST, Firsts
 from collector_ext.ids import Signal
 from collector_ext.otlp.decode import decode
 from collector_ext.otlp.inflate import gunzip
@@ -23,6 +24,7 @@ class Intake:
 
     def __init__(self, settings: Settings, consumers: Consumers) -> None:
         self._consumers, self._log = consumers, settings.logger
+        self._refused = Firsts()
         self._parsers = asyncio.Semaphore(PARSERS)
         self._requests = settings.meter.counter("collector_otlp_requests", "OTLP requests, by what became of them")
 
@@ -40,7 +42,8 @@ class Intake:
         except (MessageTooLargeError, RetryableError):
             raise
         except EdgesyncError as error:
-            self._log.warning("refused %s: %s: %s", signal.value, error.name, error)
+            if self._refused.is_new(signal.value, error.name):
+                self._log.warning("refused %s: %s: %s; %s", signal.value, error.name, error, REST)
             raise
 
     def count(self, protocol: str, status: str) -> None:
