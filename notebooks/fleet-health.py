@@ -25,6 +25,7 @@ moment = ""  # UTC, "2026-03-02 12:00"
 from datetime import datetime
 
 from collector_ext.analysis import health, plots
+from collector_ext.analysis.finding import so_many
 from collector_ext.analysis.tables import shown
 from collector_ext.lake.reader import Lake
 
@@ -33,7 +34,7 @@ at = datetime.fromisoformat(moment) if moment else health.newest(opened)
 fleet = health.now(opened, at)
 worst = health.worst(fleet)
 troubled = fleet[fleet.trouble != ""]
-print(f"{len(troubled)} of {len(fleet)} boards are in trouble at {at:%Y-%m-%d %H:%M} UTC. First: {worst}")
+print(f"{len(troubled)} of {so_many(len(fleet))} in trouble at {at:%Y-%m-%d %H:%M} UTC. First: {worst}")
 
 # %% [markdown]
 # ## Who is in trouble

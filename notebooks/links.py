@@ -27,28 +27,30 @@ base, included_mb, per_mb = 2.0, 100.0, 0.08  # the tariff, in euros a board and
 from datetime import datetime
 
 from collector_ext.analysis import links, plots
+from collector_ext.analysis.finding import so_many
 from collector_ext.analysis.tables import shown
 from collector_ext.lake.reader import Lake
 
 opened = Lake(lake)
 first, last = datetime.fromisoformat(begin), datetime.fromisoformat(end)
 hours = (last - first).total_seconds() / 3600
+span = f"{round(hours, 1):g} hours"
 carried = links.by_purpose(opened, first, last)
 bill = links.bill(carried, hours * 3600, budget_mb, links.Tariff(base, included_mb, per_mb))
 cause = links.cause(carried, bill)
-print(f"{carried.sum().sum():.1f} MB on {len(carried)} links in {hours:.0f} hours; {bill.price.sum():.2f} EUR a month")
-print(f"Over the budget: {(bill.of_budget > 1).sum()} boards. First: {cause}")
+print(f"{carried.sum().sum():.1f} MB on {len(carried)} links in {span}; {bill.price.sum():.2f} EUR a month")
+print(f"Over the budget: {so_many((bill.of_budget > 1).sum())}. First: {cause}")
 
 # %% [markdown]
 # ## By purpose
 
 # %%
-plots.purposes(carried, f"MB in {hours:.0f} hours")
+plots.purposes(carried, f"MB in {span}")
 
 # %%
 total = carried.sum().sort_values(ascending=False).to_frame("mb")
 total["part"] = 100 * total.mb / total.mb.sum()
-shown(total, {"mb": f"MB in {hours:.0f} hours", "part": "part (%)"})
+shown(total, {"mb": f"MB in {span}", "part": "part (%)"})
 
 # %% [markdown]
 # ## Against the budget, and in money

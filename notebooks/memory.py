@@ -27,6 +27,7 @@ end = "2026-03-03 00:00"
 from datetime import datetime
 
 from collector_ext.analysis import memory, plots, rollouts
+from collector_ext.analysis.finding import so_many
 from collector_ext.analysis.tables import shown
 from collector_ext.lake.reader import Lake
 
@@ -35,7 +36,7 @@ first, last = datetime.fromisoformat(begin), datetime.fromisoformat(end)
 told = rollouts.known(opened).loc[rollout]
 trends = memory.trends(opened, rollout, first, last)
 cause = memory.cause(trends, rollout)
-print(f"{rollout} brought {told.release} to {told.boards} boards, from {told.began:%Y-%m-%d %H:%M} UTC on")
+print(f"{rollout} brought {told.release} to {so_many(told.boards)}, from {told.began:%Y-%m-%d %H:%M} UTC on")
 print(cause)
 
 # %% [markdown]

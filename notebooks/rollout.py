@@ -24,13 +24,14 @@ board = ""  # whose trace is shown; "" is the one that failed, or else the slowe
 
 # %%
 from collector_ext.analysis import plots, rollouts
+from collector_ext.analysis.finding import so_many
 from collector_ext.analysis.tables import shown
 from collector_ext.lake.reader import Lake
 
 opened = Lake(lake)
 boards = rollouts.boards(opened, rollout)
 cause = rollouts.cause(opened, rollout)
-print(f"{rollout}: {(boards.status == 'confirmed').sum()} of {len(boards)} boards confirmed. First failure: {cause}")
+print(f"{rollout}: {(boards.status == 'confirmed').sum()} of {so_many(len(boards))} confirmed. First failure: {cause}")
 
 # %% [markdown]
 # ## The commit

@@ -17,4 +17,9 @@ class Finding:
         return f"{self.subject}: {self.cause} ({self.evidence})" if self.cause else self.evidence
 
 
+def so_many(boards: int) -> str:
+    """As it stands in a sentence: "1 board", "20 boards"."""
+    return f"{boards} board" if boards == 1 else f"{boards} boards"
+
+
 NOTHING = Finding("", "", "nothing stands out")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from collector_ext.analysis.finding import NOTHING, Finding
+from collector_ext.analysis.finding import NOTHING, Finding, so_many
 from collector_ext.lake.reader import Lake
 from collector_ext.receiver.hostmetrics import names
 from collector_ext.settings.sizes import MIB
@@ -62,7 +62,7 @@ def cause(frame: Any, rollout: str) -> Finding:
     if leaks.empty:
         return NOTHING
     out = f"the first out at {leaks.out_at.min():%Y-%m-%d %H:%M} UTC"
-    slope = f"{leaks.mib_per_hour.median():.1f} MiB/h on {len(leaks)} boards, {out}"
+    slope = f"{leaks.mib_per_hour.median():.1f} MiB/h on {so_many(len(leaks))}, {out}"
     canaries = frame[frame.part == "canary"]
     if len(canaries) and canaries.leaks.all() and len(leaks) == len(canaries):
         control = frame[frame.part == "control"].mib_per_hour.median()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from collector_ext.analysis.finding import NOTHING, Finding
+from collector_ext.analysis.finding import NOTHING, Finding, so_many
 from collector_ext.lake.reader import Lake
 from edgesync.wire import trace
 from edgesync.wire.ids import parse_device
@@ -65,4 +65,4 @@ def cause(lake: Lake, rollout: str) -> Finding:
     broken = told[(told.error != "") & (told.phase != trace.UPDATE)]
     phase = broken.phase.iloc[-1] if len(broken) else "unknown"
     confirmed = int((frame.status == "confirmed").sum())
-    return Finding(device, failed.error[device], f"while {phase}; {confirmed} of {len(frame)} boards confirmed")
+    return Finding(device, failed.error[device], f"while {phase}; {confirmed} of {so_many(len(frame))} confirmed")

@@ -11,7 +11,7 @@ import pytest
 from analysis_parts import BEGIN, MINUTE, ROLLOUT, board, fill, numbers, said, span
 
 from collector_ext.analysis import health, incident, links, memory, plots, rollouts
-from collector_ext.analysis.finding import NOTHING
+from collector_ext.analysis.finding import NOTHING, so_many
 from collector_ext.analysis.tables import shown
 from collector_ext.lake.reader import Lake
 from collector_ext.pdata import Data
@@ -224,3 +224,7 @@ def test_one_odd_reading_is_no_incident(tmp_path: Path) -> None:
     with Lake(fill(tmp_path, data)) as lake:
         frame = incident.beginnings(lake, A, BEGIN + 3 * HOUR, BEGIN + 4 * HOUR)
     assert incident.cause(A, frame) is NOTHING
+
+
+def test_one_board_is_no_boards() -> None:
+    assert [so_many(count) for count in (0, 1, 2)] == ["0 boards", "1 board", "2 boards"]
