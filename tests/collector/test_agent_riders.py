@@ -149,6 +149,20 @@ def test_what_waits_at_the_end_goes_out_in_the_next_life_and_in_order(
     asyncio.run(scenario())
 
 
+def test_the_last_words_of_an_agent_that_has_left_the_broker_are_no_error(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        uplink = Uplink()
+        uplink.up = False
+        made, host = exporter(uplink, tmp_path), Host()
+        await made.start(host)
+        await made.consume(gauge([1.0]))
+        await asyncio.sleep(0.05)
+        await made.shutdown()
+        assert [event.status for event in host.events] == [Status.STARTING]
+
+    asyncio.run(scenario())
+
+
 def test_a_batch_that_no_collector_would_read_is_refused_for_good() -> None:
     async def scenario() -> None:
         made = exporter(Uplink())

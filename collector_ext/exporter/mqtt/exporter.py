@@ -26,6 +26,8 @@ SEND_LIMIT = 120.0
 """Seconds until a message counts as lost: a link that carries nothing for so long is as good as away."""
 AGAIN_FIRST, AGAIN_LIMIT = 5.0, 300.0
 """Seconds between two tries without a connection, doubled each time up to the limit."""
+TOLD = 2
+"""Tries that fail in a row until it is an error: the last words of every agent that ends find no connection."""
 
 
 class MqttExporter:
@@ -77,7 +79,7 @@ class MqttExporter:
         self._dropped.set(spool.dropped, queue=self._name)
 
     async def _send(self, host: Host, uplink: Uplink, spool: Spool) -> None:
-        wait, well = AGAIN_FIRST, True
+        wait, failed = AGAIN_FIRST, 0
         while True:
             message = spool.oldest()
             if message is None:
@@ -87,17 +89,17 @@ class MqttExporter:
             try:
                 await asyncio.wait_for(uplink.send(message), SEND_LIMIT)
             except (LinkError, asyncio.TimeoutError) as error:
-                if well:  # on change only
+                failed += 1
+                if failed == TOLD:
                     slow = LinkError(f"the broker has not acknowledged a message within {SEND_LIMIT:g} s")
                     host.report_status(Status.RECOVERABLE_ERROR, error if isinstance(error, LinkError) else slow)
-                well = False
                 if isinstance(error, LinkError):  # the other has waited long enough, for a connection that comes seldom
                     await asyncio.sleep(wait)
                     wait = min(AGAIN_LIMIT, 2 * wait)
             else:
-                if not well:
+                if failed >= TOLD:
                     host.report_status(Status.OK)
-                wait, well = AGAIN_FIRST, True
+                wait, failed = AGAIN_FIRST, 0
                 spool.done(message)
                 self._tell(spool)
                 self._sent.add(len(message))
