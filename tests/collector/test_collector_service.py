@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -235,6 +236,32 @@ def test_a_recovery_is_told_in_the_log_as_the_error_was_and_a_start_is_not(caplo
         ("WARNING", "receiver:played is StatusRecoverableError"),
         ("INFO", "receiver:played is StatusOK"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("level", "least"), [("debug", "DEBUG"), ("info", "INFO"), ("warn", "WARNING"), ("error", "ERROR")]
+)
+def test_the_log_has_what_its_level_lets_through(level: str, least: str, caplog: pytest.LogCaptureFixture) -> None:
+    text = (TEXT % ("", "")).replace("service:", f"service:\n  telemetry: {{logs: {{level: {level}}}}}")
+    before = logging.getLogger("collector").level
+    caplog.set_level("DEBUG")
+    try:
+        collector = CollectorService(configure(text, *factories(Story())))
+        one = collector.instances[-1]
+
+        async def life() -> None:
+            await collector.start()
+            for status in (Status.RECOVERABLE_ERROR, Status.OK):
+                collector.report(one, Event(status, 0.0, None))
+            logging.getLogger("collector.exporter.played").error("worse")
+            await collector.shutdown()
+
+        asyncio.run(life())
+    finally:
+        logging.getLogger("collector").setLevel(before)
+    order = ["DEBUG", "INFO", "WARNING", "ERROR"]
+    told = {record.levelname for record in caplog.records if record.name.startswith("collector")}
+    assert told == set(order[order.index(least) :])
 
 
 def test_statuses_are_metrics() -> None:
