@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import shutil
 import stat
 import tempfile
 import uuid
@@ -63,7 +64,7 @@ def make(base: Path, result: Path, out: Path, progress: Progress | None = None) 
     if find_spec("bsdiff4") is None:
         raise NotReachableError("package bsdiff4 is not installed, expected it for making deltas: edgesync[control]")
     out = os.path.abspath(out)
-    with storage_errors(out), tempfile.TemporaryDirectory(dir=os.path.dirname(out), prefix=".edgesync-") as directory:
+    with storage_errors(out), _workshop(os.path.dirname(out)) as directory:
         made = os.path.join(directory, "delta")
         follow("edgesync.delta.make", [os.fspath(base), os.fspath(result), made], progress)
         found = info(made)
@@ -124,6 +125,17 @@ def _info(blob: int) -> tuple[Header, Info]:
         header.result_hash,
         header.segments,
     )
+
+
+@contextlib.contextmanager
+def _workshop(place: str) -> Iterator[str]:
+    """A directory there, which is gone at the end."""
+    directory = os.path.join(place, f".edgesync-{uuid.uuid4().hex}")
+    try:  # Ctrl-C may come in the very moment in which it appears
+        os.mkdir(directory, 0o700)
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.contextmanager

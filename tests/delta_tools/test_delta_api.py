@@ -121,6 +121,23 @@ def test_ctrl_c_in_the_moment_in_which_the_file_appears_leaves_none(
     assert not list(tmp_path.iterdir())
 
 
+def test_ctrl_c_in_the_moment_in_which_a_delta_is_begun_leaves_nothing(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    really, made = os.mkdir, []
+
+    def interrupted(path: str, mode: int = 0o777) -> None:
+        really(path, mode)
+        made.extend(tmp_path.iterdir())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "mkdir", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        api.make(pair / "old", pair / "new", tmp_path / "delta")
+    assert len(made) == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_progress_names_phases_and_never_exceeds_its_total(pair: Path, tmp_path: Path):
     seen: list[tuple[str, int, int]] = []
     api.make(pair / "old", pair / "new", tmp_path / "delta", lambda *step: seen.append(step))
