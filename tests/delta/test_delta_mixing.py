@@ -1,0 +1,29 @@
+"""Whether the context-mixing coder is there: by its file or a variable, and nobody loads it to find out."""
+
+from __future__ import annotations
+
+import pytest
+
+import edgesync.delta
+from edgesync.delta.mixing import VARIABLE, available
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """An extension that whoever loads it would notice."""
+    (tmp_path / "_mixing.py").write_text("raise AssertionError('loaded')")
+    monkeypatch.setattr(edgesync.delta, "__path__", [str(tmp_path)])
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_coder_is_there_where_its_extension_is_and_the_variable_is_not(monkeypatch):
+    assert available()
+    monkeypatch.setenv(VARIABLE, "1")
+    assert not available()
+
+
+def test_the_coder_is_not_there_without_its_extension(tmp_path, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(edgesync.delta, "__path__", [str(tmp_path)])
+    assert not available()
