@@ -32,7 +32,13 @@ class Chapter:
 
 
 def encode(
-    chapter: Chapter, first: int, segments: Sequence[bytes], lengths: tuple[int, int], *, quick: bool = False
+    chapter: Chapter,
+    first: int,
+    segments: Sequence[bytes],
+    lengths: tuple[int, int],
+    *,
+    quick: bool = False,
+    mixing: bool = False,  # noqa: ARG001 - no table is mixed yet
 ) -> bytes:
     """The chapter whose first segment is number `first`, between images of these lengths, with its segments; the quiet
     ones are empty. `quick` is for `streams.pack`.

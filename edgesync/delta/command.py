@@ -10,14 +10,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgesync.wire.errors import EdgesyncError
 
 
-def run(module: str, description: str, paths: Sequence[str], build: Callable[..., Any]) -> int:
-    """Call `build(*paths, progress)` with the paths from the command line. Returns the exit status."""
+def run(
+    module: str,
+    description: str,
+    paths: Sequence[str],
+    build: Callable[..., Any],
+    switches: Mapping[str, str] | None = None,
+) -> int:
+    """Call `build(*paths, progress, **switches)` as the command line says; `switches` are the names of options that are
+    on or off, with their help. Returns the exit status.
+    """
     parser = argparse.ArgumentParser(
         prog=f"python -m {module}",
         description=description,
@@ -25,9 +33,12 @@ def run(module: str, description: str, paths: Sequence[str], build: Callable[...
     )
     for name in paths:
         parser.add_argument(name, metavar=name.upper())
+    for name, text in (switches or {}).items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
     given = vars(parser.parse_args())
     try:
-        info = build(*(given[name] for name in paths), _progress)
+        options = {name: given[name] for name in switches or {}}
+        info = build(*(given[name] for name in paths), _progress, **options)
     except EdgesyncError as error:
         _say({"error": error.name, "detail": str(error)})
         return 1

@@ -5,6 +5,8 @@ Server only.
 
 from __future__ import annotations
 
+import functools
+
 from edgesync.delta import chapter, plan, segment
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.crew import Crew, Report, Task
@@ -20,8 +22,10 @@ _MEMORY = 128 << 20
 """Bytes that a segment or the corrections of a chapter take at most."""
 
 
-def encode(crew: Crew, pair: Pair, alignment: Alignment, report: Report) -> bytes:
-    """The chapters of a delta with this alignment. Raises StorageError."""
+def encode(crew: Crew, pair: Pair, alignment: Alignment, report: Report, *, mixing: bool = False) -> bytes:
+    """The chapters of a delta with this alignment; with `mixing`, what the context-mixing coder packs smaller is packed
+    with it. Raises StorageError.
+    """
     types = alignment.types
     cut = list(plan.chapters(pair, alignment.copies, alignment.known))
     chapters = crew.run(
@@ -29,7 +33,7 @@ def encode(crew: Crew, pair: Pair, alignment: Alignment, report: Report) -> byte
     )
     tasks = [
         Task(
-            encode_run,
+            functools.partial(encode_run, mixing=mixing),
             (pair, tables, numbers[at : at + _RUN], types.data if types and tables.derivation else b""),
             _MEMORY,
             len(numbers[at : at + _RUN]) * SEGMENT,
@@ -41,7 +45,8 @@ def encode(crew: Crew, pair: Pair, alignment: Alignment, report: Report) -> byte
     body = []
     for tables, (_, _, numbers) in zip(chapters, cut, strict=True):
         segments = [coded for _ in range(0, len(numbers), _RUN) for coded in next(done)]
-        body.append(chapter.encode(tables, numbers.start, segments, (pair.base_length, pair.result_length)))
+        lengths = pair.base_length, pair.result_length
+        body.append(chapter.encode(tables, numbers.start, segments, lengths, mixing=mixing))
     return b"".join(body)
 
 
@@ -51,7 +56,7 @@ def unchanged(length: int) -> bytes:
     return encode_chapter(Counts(segments, 0, None), {}, [b""] * segments) if segments else b""
 
 
-def encode_run(pair: Pair, tables: Chapter, numbers: range, derived: bytes) -> list[bytes]:
+def encode_run(pair: Pair, tables: Chapter, numbers: range, derived: bytes, *, mixing: bool) -> list[bytes]:
     """The segments with these numbers; `derived` is what copies may come from besides the base."""
     coded = []
     behind = derived_at(pair.base_length)
@@ -65,7 +70,7 @@ def encode_run(pair: Pair, tables: Chapter, numbers: range, derived: bytes) -> l
 
         for offset in (number * SEGMENT for number in numbers):
             wanted = ranges([(offset, min(SEGMENT, pair.result_length - offset))]).read(result, pair.result)
-            coded.append(segment.encode(tables, wanted, offset, read))
+            coded.append(segment.encode(tables, wanted, offset, read, mixing=mixing))
     return coded
 
 

@@ -42,9 +42,11 @@ class DeltaInfo:
     result_sha256: Digest
 
 
-def make_delta(base_path: str, result_path: str, out_path: str, progress: PhaseProgress | None = None) -> DeltaInfo:
-    """Write the delta from one image to the other. Progress: ("read" | "hash" | "align" | "encode" | "verify", done,
-    of), in bytes.
+def make_delta(
+    base_path: str, result_path: str, out_path: str, progress: PhaseProgress | None = None, *, mixing: bool = False
+) -> DeltaInfo:
+    """Write the delta from one image to the other; with `mixing`, for boards that have the context-mixing coder.
+    Progress: ("read" | "hash" | "align" | "encode" | "verify", done, of), in bytes.
 
     Raises ConfigError for an image that is too long for the format, DiskFullError or StorageError for files that cannot
     be read or written, BuildFailedError when a process of the build dies; then there is nothing at `out_path` that was
@@ -63,7 +65,7 @@ def make_delta(base_path: str, result_path: str, out_path: str, progress: PhaseP
         info = DeltaInfo(0, pair.base_length, base, pair.result_length, result)
         header = header_of(info.base_length, info.base_sha256, info.result_length, info.result_sha256)
         same = info.base_sha256 == info.result_sha256
-        body = encoder.unchanged(info.result_length) if same else _smallest(crew, pair, report)
+        body = encoder.unchanged(info.result_length) if same else _smallest(crew, pair, report, mixing=mixing)
         try:
             with open(temporary, "wb") as out:
                 out.write(header.encode() + body)
@@ -78,9 +80,9 @@ def make_delta(base_path: str, result_path: str, out_path: str, progress: PhaseP
     return replace(info, length=len(header.encode()) + len(body))
 
 
-def _smallest(crew: Crew, pair: Pair, report: PhaseProgress) -> bytes:
+def _smallest(crew: Crew, pair: Pair, report: PhaseProgress, *, mixing: bool) -> bytes:
     """All behind the header, with the alignment that is best for this pair."""
-    encode = functools.partial(encoder.encode, crew, pair, report=functools.partial(report, "encode"))
+    encode = functools.partial(encoder.encode, crew, pair, report=functools.partial(report, "encode"), mixing=mixing)
     found = [(encode(alignment), alignment) for alignment in _alignments(crew, pair, report)]
     smallest = min((body for body, _ in found), key=len)
     plain = found[0][1]
@@ -104,5 +106,11 @@ def _alignments(crew: Crew, pair: Pair, report: PhaseProgress) -> Iterator[plan.
 
 if __name__ == "__main__":
     sys.exit(
-        run("edgesync.delta.make", "Make a delta between two firmware images.", ("base", "result", "out"), make_delta)
+        run(
+            "edgesync.delta.make",
+            "Make a delta between two firmware images.",
+            ("base", "result", "out"),
+            make_delta,
+            {"mixing": "for boards that have the context-mixing coder"},
+        )
     )

@@ -36,7 +36,15 @@ _CLEAR, _SMALL = 1.5, 200
 """A form that is guessed to be a half and 200 bytes larger than the other is not tried: guesses are that good."""
 
 
-def encode(chapter: Chapter, result: bytes, offset: int, read_base: ReadBase, *, quick: bool = False) -> bytes:
+def encode(
+    chapter: Chapter,
+    result: bytes,
+    offset: int,
+    read_base: ReadBase,
+    *,
+    quick: bool = False,
+    mixing: bool = False,  # noqa: ARG001 - no form is mixed yet
+) -> bytes:
     """The segment that makes `result`, the bytes of the image from `offset` on (at most SEGMENT of them), in the form
     that is smaller; nothing if plain copies make it. If `quick`, it has form BYTES, and its streams are packed in
     microseconds.

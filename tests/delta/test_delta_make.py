@@ -13,7 +13,7 @@ from delta_parts import Bench, firmware, linked, rebuilt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesync.delta import align, make, segment
+from edgesync.delta import align, chapter, make, segment
 from edgesync.wire.errors import ConfigError, ResultMismatchError, StorageError
 from edgesync.wire.ids import digest_of
 
@@ -79,11 +79,28 @@ def test_the_same_images_give_the_same_delta(paths, tmp_path):
 
 def test_a_delta_that_does_not_give_the_result_never_appears(paths, tmp_path, monkeypatch):
     encode = segment.encode
-    monkeypatch.setattr(segment, "encode", lambda copies, part, *rest: encode(copies, part[:-1] + b"?", *rest))
+    monkeypatch.setattr(
+        segment, "encode", lambda copies, part, *rest, **how: encode(copies, part[:-1] + b"?", *rest, **how)
+    )
     with pytest.raises(ResultMismatchError):
         make.make_delta(*paths)
     assert (tmp_path / "out").read_bytes() == b"an older delta"
     assert sorted(os.listdir(tmp_path)) == ["base", "out", "result"]
+
+
+@pytest.mark.parametrize("mixing", [False, True])
+def test_every_chapter_and_segment_is_asked_for_the_coder_that_the_delta_is_asked_for(paths, monkeypatch, mixing):
+    asked = []
+    for module in (segment, chapter):
+
+        def encode(*arguments, mixing, encode=module.encode):
+            asked.append(mixing)
+            return encode(*arguments)
+
+        monkeypatch.setattr(module, "encode", encode)
+    make.make_delta(*paths, mixing=mixing)
+    assert len(asked) >= 2
+    assert set(asked) == {mixing}
 
 
 def test_an_image_too_long_for_the_format_is_named(paths, monkeypatch):
