@@ -31,6 +31,7 @@ from edgesync.agent.tracer import Tracer
 from edgesync.agent.tree.events import Confirmed
 from edgesync.boards.backend import BootBackend
 from edgesync.boards.profile import BoardProfile
+from edgesync.delta import mixing
 from edgesync.delta.switch import is_plain
 from edgesync.host.clock import SystemClock, TrustedTime
 from edgesync.host.mqtt import Down, LinkOptions, Message, MqttLink, Up, Will
@@ -141,7 +142,7 @@ class AgentService:
             refuse=self._refuse,
         )
         self._linked = asyncio.Event()
-        self._plain = is_plain()
+        self._plain, self._mixing = is_plain(), mixing.available()
 
     async def run(self) -> None:
         """Boot, then serve. Raises StorageError if the slot or the journal cannot be read or written."""
@@ -334,6 +335,7 @@ class AgentService:
             plain=self._plain,
             month=self._ledger.month.total,
             config=self._configurator.part(),
+            mixing=self._mixing,
         )
 
     def _reported(self, size: int) -> None:

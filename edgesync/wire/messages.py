@@ -326,7 +326,7 @@ class Reported:
     of that desired state. `missing` lists blobs that the broker did not give. `quarantine` lists digests that
     failed here, of images and of config. `plain`: its Python has no numpy, so that deltas take long; most boards have
     it and say nothing. `config` is None on a board that was never sent any. `month` counts the bytes of the calendar
-    month, both ways, all overhead included.
+    month, both ways, all overhead included. `mixing`: it has the context-mixing coder of deltas.
     """
 
     device: DeviceId
@@ -349,6 +349,7 @@ class Reported:
     plain: bool = False
     config: ConfigReport | None = None
     month: int = 0
+    mixing: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         value: dict[str, Any] = {
@@ -379,6 +380,8 @@ class Reported:
             value["config"] = self.config.to_dict()
         if self.month:
             value["month"] = self.month
+        if self.mixing:
+            value["mixing"] = True
         return value
 
     @staticmethod
@@ -405,6 +408,7 @@ class Reported:
             value.get("plain") is True,
             ConfigReport.from_dict(fields.mapping(value, "config")) if "config" in value else None,
             fields.integer(value, "month", 0),
+            value.get("mixing") is True,
         )
 
 

@@ -10,17 +10,19 @@ from pathlib import Path
 
 import pytest
 
+import edgesync.delta
 from edgesync.agent import effects, events, record, runner
 from edgesync.agent.config import AgentConfig
 from edgesync.agent.runner import AgentService
 from edgesync.boards import profile
 from edgesync.boards.bootenv import BootEnv, BootRecord, read_env, write_env, write_record
 from edgesync.boards.files import FilesBackend
+from edgesync.delta import mixing, switch
 from edgesync.trust import director, keys
 from edgesync.wire import topics
 from edgesync.wire.errors import DiskFullError
 from edgesync.wire.ids import device_id, digest_of
-from edgesync.wire.messages import Desired, Target
+from edgesync.wire.messages import Desired, Reported, Target
 
 DEVICE = device_id("acme", "b1")
 DESIRED = topics.desired("acme", DEVICE)
@@ -210,3 +212,24 @@ def test_the_state_is_saved_as_soon_as_the_full_disk_has_room(tmp_path: Path, mo
         assert (tmp_path / "state" / "journal.json").exists()
 
     play(scenario)
+
+
+def test_a_report_says_which_decoders_of_deltas_the_board_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = set()
+
+    async def scenario() -> None:
+        for number, names in enumerate(([], [switch.VARIABLE], [mixing.VARIABLE], [switch.VARIABLE, mixing.VARIABLE])):
+            (place := tmp_path / str(number)).mkdir()
+            with monkeypatch.context() as patch:
+                for variable in (switch.VARIABLE, mixing.VARIABLE):
+                    patch.delenv(variable, raising=False)
+                for variable in names:
+                    patch.setenv(variable, "1")
+                patch.setattr(edgesync.delta, "__path__", [*edgesync.delta.__path__, str(tmp_path)])
+                report = Bench(place).service._compose()
+            assert Reported.from_dict(report.to_dict()) == report
+            told.add((report.plain, report.mixing))
+
+    (tmp_path / "_mixing.py").touch()
+    play(scenario)
+    assert told == {(False, True), (True, True), (False, False), (True, False)}

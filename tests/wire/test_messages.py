@@ -87,6 +87,7 @@ REPORTED = st.builds(
     st.booleans(),
     st.none() | REPORTS_OF_CONFIG,
     COUNTS,
+    st.booleans(),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
