@@ -1,7 +1,8 @@
 """What every test shares: how properties are searched, and what happens when a part of the machine is missing.
 
-A test that needs a part carries its marker (`broker`, `root`) or asks the fixture `require`. A missing part skips the
-test with the exact reason; with EDGESYNC_REQUIRE_ALL=1, as in CI, it is a failure, so that no green run hides a gap.
+A test that needs a part carries its marker (`broker`, `root`, `mixing`) or asks the fixture `require`. A missing part
+skips the test with the exact reason; with EDGESYNC_REQUIRE_ALL=1, as in CI, it is a failure, so that no green run
+hides a gap.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Generator
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -40,7 +42,13 @@ def _no_root() -> str:
     return "" if os.path.exists("/dev/net/tun") else "/dev/net/tun is missing: links cannot be played"
 
 
-PARTS: dict[str, Callable[[], str]] = {"broker": _no_broker, "root": _no_root}
+def _no_mixing() -> str:
+    if find_spec("edgesync.delta._mixing"):
+        return ""
+    return "edgesync.delta._mixing is not built (gcc and Python's headers are needed; then install edgesync again)"
+
+
+PARTS: dict[str, Callable[[], str]] = {"broker": _no_broker, "root": _no_root, "mixing": _no_mixing}
 """Marker -> what is missing for it, "" for nothing."""
 
 
