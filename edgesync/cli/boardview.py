@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from edgesync.cli import client
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -89,7 +91,7 @@ def _row(way: dict[str, Any]) -> tuple[str, ...]:
     origin = f" from {way['base'][:_DIGITS]}" if way["base"] else ""
     return (
         way["component"],
-        f"{way['kind']}{origin}",
+        f"{client.kind_of(way)}{origin}",
         f"{way['bytes']:,}" if way["bytes"] is not None else "not made",
         f"{way['seconds']:,.0f} s",
         "chosen" if way["chosen"] else f"no: {way['against']}",

@@ -6,6 +6,7 @@ import argparse
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,11 @@ def connect(args: argparse.Namespace) -> Client:
     if args.socket:
         return Client(args.socket)
     return Client(_configured(args.config))
+
+
+def kind_of(blob: Mapping[str, Any]) -> str:
+    """The kind of a blob that the server tells of, in words."""
+    return f"mixed {blob['kind']}" if blob["coder"] == "mixing" else str(blob["kind"])
 
 
 def _configured(file: Path | None) -> Path:

@@ -70,14 +70,13 @@ def _ways(changes: list[Change], server: client.Client) -> list[Way]:
     """For each change of an image the smallest blob that the server has for it, or None."""
     from edgesync.control.types import Image
 
-    made: dict[tuple[str, str | None], dict[str, Any]] = {
-        (blob["result"], blob["base"]): blob for blob in server.get("/v1/blobs")["blobs"]
-    }
+    blobs = sorted(server.get("/v1/blobs")["blobs"], key=lambda blob: -int(blob["bytes"]))
+    made: dict[tuple[str, str | None], dict[str, Any]] = {(blob["result"], blob["base"]): blob for blob in blobs}
     ways: list[Way] = []
     for change in changes:
         old, new = (image if isinstance(image, Image) else None for image in (change.old, change.new))
         bases = (old.sha256, None) if old else (None,)
-        blobs = [made[new.sha256, base] for base in bases if (new.sha256, base) in made] if new else []
-        best = min(blobs, key=lambda blob: int(blob["bytes"]), default=None)
-        ways.append({"kind": best["kind"], "bytes": best["bytes"]} if best else None)
+        here = [made[new.sha256, base] for base in bases if (new.sha256, base) in made] if new else []
+        best = min(here, key=lambda blob: int(blob["bytes"]), default=None)
+        ways.append({name: best[name] for name in ("kind", "coder", "bytes")} if best else None)
     return ways

@@ -6,11 +6,13 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgesync.cli import client
+
 if TYPE_CHECKING:
     from edgesync.control.changes import Change
 
 Way = Mapping[str, Any] | None
-"""Kind and bytes of the blob that the server has for the change of an image, None for none."""
+"""Kind, coder and bytes of the blob that the server has for the change of an image, None for none."""
 
 _HEADINGS = ("BOARD", "WAVE", "CHANGE", "FROM", "TO")
 _WAY = "BY"
@@ -55,7 +57,7 @@ def _row(change: Change) -> tuple[str, str, str, str]:
 def _way(change: Change, way: Way) -> str:
     if change.kind != "image" or change.new is None:
         return ""
-    return f"{way['kind']}, {way['bytes']:,} bytes" if way else "not made yet"
+    return f"{client.kind_of(way)}, {way['bytes']:,} bytes" if way else "not made yet"
 
 
 def _image(image: object) -> str:

@@ -43,7 +43,7 @@ def census(state: State) -> tuple[Share, ...]:
     stock, shares = state.stock, dict[BlobKey, Share]()
     for (image, base, means, failed), boards in ranked[: 2 * LIMIT]:
         choice = weigh(image, base, stock, means, failed)
-        key = next((way.key for way in choice.ways if not way.against), choice.ways[0].key)
+        key = choice.best.key
         same = shares.setdefault(key, Share(0, choice))  # for boards that differ in what they can carry
         shares[key] = replace(same, boards=same.boards + boards)
     return tuple(sorted(shares.values(), key=lambda share: -share.boards)[:LIMIT])

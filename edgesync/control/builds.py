@@ -90,11 +90,12 @@ class Builds:
         images = [self._image(digest) for digest in (key.base, key.result) if digest]
         long = key.base and any(map(_is_long, images))
         module = "edgesync.delta.make" if key.base else "edgesync.delta.full"
+        switches = ["--mixing"] if key.mixed else []
         out = self._making / uuid.uuid4().hex
         try:
             # A long one that waits for another does not take the place of a short one.
             async with self._long if long else contextlib.nullcontext(), self._slots:
-                await _run(module, [*map(str, images), str(out)], str(key), progress)
+                await _run(module, [*switches, *map(str, images), str(out)], str(key), progress)
                 return await asyncio.to_thread(self._keep, out)
         finally:
             for left in (out, out.with_name(f"{out.name}.tmp")):

@@ -27,6 +27,7 @@ def standing_to_dict(board: Standing) -> dict[str, Any]:
         "delta_failed": board.delta_failed.to_dict() if board.delta_failed else None,
         "quarantine": sorted(board.quarantine),
         "config_whole": board.config_whole,
+        "mixed_failed": board.mixed_failed.to_dict() if board.mixed_failed else None,
     }
 
 
@@ -44,6 +45,7 @@ def standing_from_dict(value: Mapping[str, Any]) -> Standing:
         ErrorReport.from_dict(value["delta_failed"]) if value["delta_failed"] else None,
         frozenset(Digest(digest) for digest in value["quarantine"]),
         value.get("config_whole", False),
+        ErrorReport.from_dict(value["mixed_failed"]) if value.get("mixed_failed") else None,
     )
 
 
@@ -58,13 +60,15 @@ def _offered_to_dict(offered: Offered) -> dict[str, Any]:
         "config_base": offered.config_base,
         "whole": offered.whole,
         "held": offered.held,
+        "mixed": offered.mixed,
     }
 
 
 def _offered_from_dict(value: Mapping[str, Any]) -> Offered:
     desired = Desired.from_dict(value["desired"])
     evidence = value["boot_id"], value["base"], value["at"], value["expires"], value["first"]
-    return Offered(desired, *evidence, value.get("config_base", ""), value.get("whole", False), value.get("held", 0))
+    config = value.get("config_base", ""), value.get("whole", False)
+    return Offered(desired, *evidence, *config, value.get("held", 0), value.get("mixed", False))
 
 
 def _wanted_to_dict(wanted: Wanted) -> dict[str, Any]:

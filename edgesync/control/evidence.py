@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgesync.control.planner import DELTA_ERRORS
+from edgesync.control.planner import DELTA_ERRORS, MIXED_ERRORS
 from edgesync.control.standing import Standing, Status
 from edgesync.wire.errors import ConfigIgnoredError, QuarantinedError
 from edgesync.wire.ids import BlobId, Digest
@@ -36,9 +36,11 @@ def learn(board: Standing) -> Standing:
     if not current:
         return board
     quarantine = board.quarantine | frozenset(report.quarantine)
-    delta_failed, config_whole = board.delta_failed, board.config_whole
+    delta_failed, mixed_failed, config_whole = board.delta_failed, board.mixed_failed, board.config_whole
     if offered and report.phase is Phase.FAILED and offered.digests == board.wants:
-        if report.error and report.error.name in DELTA_ERRORS and offered.has_delta:
+        if report.error and report.error.name in MIXED_ERRORS and offered.mixed:
+            mixed_failed = report.error
+        elif report.error and report.error.name in DELTA_ERRORS and offered.has_delta:
             delta_failed = report.error
         else:
             quarantine |= offered.new_images
@@ -48,10 +50,9 @@ def learn(board: Standing) -> Standing:
             config_whole = True
         elif board.holds_config != offered.new_config:
             quarantine |= {offered.new_config}
-    learned = quarantine, delta_failed, config_whole
-    if learned == (board.quarantine, board.delta_failed, board.config_whole):
-        return board
-    return replace(board, quarantine=quarantine, delta_failed=delta_failed, config_whole=config_whole)
+    failed = replace(board, delta_failed=delta_failed, mixed_failed=mixed_failed)
+    learned = replace(failed, quarantine=quarantine, config_whole=config_whole)
+    return board if learned == board else learned
 
 
 def is_confirmed(board: Standing) -> bool:
@@ -100,9 +101,17 @@ def needs_offer(board: Standing, blobs: frozenset[BlobId]) -> bool:
         return True
     if (board.delta_failed and offered.has_delta) or not offered.blobs <= blobs:
         return True
-    if board.config_whole and not offered.whole:
+    if (board.config_whole and not offered.whole) or _cannot_unmix(board):
         return True
     return not board.unsettled and (board.holds not in (offered.base, board.wants) or _has_strange_config(board))
+
+
+def _cannot_unmix(board: Standing) -> bool:
+    """It is offered a mixed delta, has not applied it, and cannot: another agent runs there, or the coder failed."""
+    report, offered = board.reported, board.offered
+    if report is None or offered is None or not offered.mixed or board.unsettled or board.holds == board.wants:
+        return False
+    return board.mixed_failed is not None or (bool(board.unmixed) and report.phase is not Phase.FAILED)
 
 
 def _has_strange_config(board: Standing) -> bool:

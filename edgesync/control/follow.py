@@ -18,6 +18,7 @@ from edgesync.control.rendering import Remembering
 from edgesync.control.repository import FleetInvalidError
 from edgesync.control.source import Commit, Repository
 from edgesync.control.standing import Spec
+from edgesync.delta import mixing
 from edgesync.host.tasks import end
 from edgesync.wire.errors import ConfigError, EdgesyncError
 from edgesync.wire.ids import Digest
@@ -145,7 +146,7 @@ class Follower:
         sizes = stored_sizes(self._config.state / "images")
         by_type = {name: _means(board_type) for name, board_type in types.items()}
         means = {device: by_type[board.type] for device, board in fleet.boards.items()}
-        return Spec(fleet, compile_fleet(fleet), sizes, commit.author, commit.subject, means)
+        return Spec(fleet, compile_fleet(fleet), sizes, commit.author, commit.subject, means, mixing.available())
 
 
 def _means(board: BoardProfile) -> Means:

@@ -6,20 +6,26 @@ The figures were measured on the machine of docs/delta-engine.md; `slowness` in 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 MIB = 1 << 20
+NO_CODER = "the board has no context-mixing coder"
 
-# Kind of blob, and whether numpy is there: bytes of resident memory of the apply worker, at most.
-_MEMORY = {("delta", True): 60 * MIB, ("delta", False): 48 * MIB, ("full", True): 48 * MIB, ("full", False): 48 * MIB}
-# The same: bytes of the image that are made in a second of CPU time, base and result hashed, at least.
-_RATE = {("delta", True): 12e6, ("delta", False): 3e6, ("full", True): 50e6, ("full", False): 50e6}
+Kind = Literal["mixed", "delta", "full"]
+"""Of a blob: a delta of the context-mixing coder, a delta that every board can apply, a full image."""
+
+# Bytes of resident memory of the apply worker, at most. "plain" is a delta where there is no numpy.
+_MEMORY = {"mixed": 60 * MIB, "delta": 60 * MIB, "plain": 48 * MIB, "full": 48 * MIB}
+# Bytes of the image that are made in a second of CPU time, base and result hashed, at least.
+_RATE = {"mixed": 10e6, "delta": 12e6, "plain": 3e6, "full": 50e6}
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
     """What a board can carry. `memory`: bytes of resident memory of a worker; `disk`: bytes of a blob while it is
     fetched; `seconds` of CPU time that making an image may take; `slowness`: how many times longer its core takes
-    than the machine on which the rates were measured; `numpy`: whether its Python has it.
+    than the machine on which the rates were measured; `numpy`: whether its Python has it; `unmixed`: why it gets no
+    mixed delta, "" where nothing keeps it from one.
     """
 
     memory: int = 64 * MIB
@@ -27,17 +33,20 @@ class Means:
     seconds: float = 7200.0
     slowness: float = 1.0
     numpy: bool = True
+    unmixed: str = NO_CODER
 
-    def seconds_for(self, kind: str, image: int) -> float:
+    def seconds_for(self, kind: Kind, image: int) -> float:
         """CPU seconds that it takes to make an image of so many bytes, at most."""
-        return image / _RATE[kind, self.numpy] * self.slowness
+        return image / _RATE[self._decoder(kind)] * self.slowness
 
-    def obstacle(self, kind: str, image: int, blob: int | None) -> str:
+    def obstacle(self, kind: Kind, image: int, blob: int | None) -> str:
         """What a blob of this kind, for an image of `image` bytes, asks for and the board has not got; "" for nothing.
 
         `blob` is its length in bytes, None while that is not known.
         """
-        needed = _MEMORY[kind, self.numpy]
+        if kind == "mixed" and self.unmixed:
+            return self.unmixed
+        needed = _MEMORY[self._decoder(kind)]
         if needed > self.memory:
             return f"it needs {needed // MIB} MiB of memory, the board has {self.memory // MIB} for it"
         seconds = self.seconds_for(kind, image)
@@ -47,3 +56,6 @@ class Means:
         if blob is not None and blob > self.disk:
             return f"it has {blob} bytes, the board has room for {self.disk}"
         return ""
+
+    def _decoder(self, kind: Kind) -> str:
+        return "plain" if kind == "delta" and not self.numpy else kind

@@ -5,10 +5,11 @@ on the same base need the same one blob.
 
 The rules, for each component:
 1. The board reports the wanted digest: a target without source.
-2. It reports another digest whose image is stored: a delta from that base.
+2. It reports another digest whose image is stored: a delta from that base, a mixed one where server and board have
+   the context-mixing coder and the other is not known to be as small.
 3. It reports no image, or one that is not stored: the full image.
-4. A delta that failed (on the board, or in the making), or asks for more than the board has (`means`), is replaced as
-   the failure policy says, or refused.
+4. A mixed delta that failed (on the board, or in the making), or asks for more than the board has (`means`), is
+   replaced by the other one; that one as the failure policy says, or refused.
 5. A delta that is larger than a quarter of the image is compared with the full image, and the smaller that the board
    can carry is sent.
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from edgesync.control.means import Means
+from edgesync.control.means import Kind, Means
 from edgesync.control.types import FailurePolicy, Image
 from edgesync.wire.errors import DETAIL_LIMIT, BeyondMeansError
 from edgesync.wire.ids import BlobId, Digest
@@ -29,23 +30,30 @@ from edgesync.wire.messages import ErrorReport, Source, Target
 COMPARE_ABOVE = 0.25
 """Fraction of the image: making a full image costs a minute of CPU, so a small delta is taken without comparing."""
 
-DELTA_ERRORS = frozenset({"BaseModified", "DeltaCorrupt"})
+DELTA_ERRORS = frozenset({"BaseModified", "DeltaCorrupt", "UnknownFormat"})
 """Errors of a board that say that its delta will never work there."""
+MIXED_ERRORS = frozenset({"DeltaCorrupt", "UnknownFormat", "WorkerDied", "WorkerStalled"})
+"""Errors after which a mixed delta is given up: the fault may be its coder's, which is machine code."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class BlobKey:
-    """A blob before it exists: it makes `result` from `base`, or from nothing ("") where it is a full image."""
+    """A blob before it exists: it makes `result` from `base`, or from nothing ("") where it is a full image. A `mixed`
+    delta is made by the context-mixing coder, which not every board has.
+    """
 
     result: Digest
     base: Digest | str = ""
+    mixed: bool = False
 
     @property
-    def kind(self) -> str:
-        return "delta" if self.base else "full"
+    def kind(self) -> Kind:
+        return ("mixed" if self.mixed else "delta") if self.base else "full"
 
     def __str__(self) -> str:
-        return f"delta {self.base[:12]}..{self.result[:12]}" if self.base else f"full image {self.result[:12]}"
+        if not self.base:
+            return f"full image {self.result[:12]}"
+        return f"{'mixed ' if self.mixed else ''}delta {self.base[:12]}..{self.result[:12]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +95,36 @@ class Choice:
     ways: tuple[Way, ...]
     take: Source | BlobKey | ErrorReport
 
+    @property
+    def best(self) -> Way:
+        """The way that is taken, or the first that is refused."""
+        return next((way for way in self.ways if not way.against), self.ways[0])
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Exactly one of three: `targets` to offer, blobs that are `missing` before there can be any, or a `refusal`."""
+    """Exactly one of three: `targets` to offer, blobs that are `missing` before there can be any, or a `refusal`.
+    `mixed`: one of the targets' deltas is.
+    """
 
     targets: tuple[Target, ...] = ()
     missing: tuple[BlobKey, ...] = ()
     refusal: ErrorReport | None = None
+    mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """What a plan draws on: `sizes` of the stored images (bytes), the blobs known so far, the failure policy, and
-    where blobs lie for HTTP ("" for nowhere; a blob is at `<http_source>/<blob id>`).
+    """What a plan draws on: `sizes` of the stored images (bytes), the blobs known so far, the failure policy, where
+    blobs lie for HTTP ("" for nowhere; a blob is at `<http_source>/<blob id>`), and whether the server can make mixed
+    deltas.
     """
 
     sizes: Mapping[Digest, int]
     blobs: Blobs
     policy: FailurePolicy = field(default_factory=FailurePolicy)
     http_source: str = ""
+    mixing: bool = False
 
 
 def plan(
@@ -121,18 +139,21 @@ def plan(
     """
     targets = []
     missing = []
+    mixed = False
     for component, image in sorted(wanted.items()):
         source: Source | None = None
         if held.get(component) != image.sha256:
-            take = weigh(image, held.get(component), stock, means, delta_failed).take
+            choice = weigh(image, held.get(component), stock, means, delta_failed)
+            take = choice.take
             if isinstance(take, ErrorReport):
                 return Plan(refusal=take)
             if isinstance(take, BlobKey):
                 missing.append(take)
                 continue
             source = take
+            mixed = mixed or choice.best.key.mixed
         targets.append(Target(component, image.version, stock.sizes[image.sha256], image.sha256, source))
-    return Plan(missing=tuple(missing)) if missing else Plan(targets=tuple(targets))
+    return Plan(missing=tuple(missing)) if missing else Plan(targets=tuple(targets), mixed=mixed)
 
 
 def weigh(
@@ -142,7 +163,29 @@ def weigh(
     full = _way(BlobKey(image.sha256), stock, means)
     if base is None or base not in stock.sizes:
         return _only(full, stock)
-    delta = _way(BlobKey(image.sha256, base), stock, means)
+    delta, other = _deltas(image.sha256, base, stock, means, delta_failed)
+    choice = _weigh(delta, full, stock, delta_failed)
+    return replace(choice, ways=(choice.ways[0], other, *choice.ways[1:]))
+
+
+def _deltas(result: Digest, base: Digest, stock: Stock, means: Means, failed: ErrorReport | None) -> tuple[Way, Way]:
+    """The delta that is the better one for this board, and the other, which something speaks against."""
+    mixed = _way(BlobKey(result, base, mixed=True), stock, means)
+    delta = _way(BlobKey(result, base), stock, means)
+    if failed:
+        return delta, replace(mixed, against=mixed.against or f"{failed.name}: {failed.detail}")
+    if mixed.against:
+        return delta, mixed
+    if mixed.length is None or delta.length is None:
+        return mixed, replace(delta, against=delta.against or "a mixed delta is smaller as a rule")
+    more = delta.length - mixed.length
+    if more <= 0 and not delta.against:
+        return delta, replace(mixed, against="the other delta is not larger")
+    return mixed, replace(delta, against=delta.against or f"it is {more} bytes larger than the mixed delta")
+
+
+def _weigh(delta: Way, full: Way, stock: Stock, delta_failed: ErrorReport | None) -> Choice:
+    """A delta against the full image."""
     made = stock.blobs.get(delta.key)
     failure = made.error if isinstance(made, Unbuildable) else delta_failed
     if failure is None and delta.against:
@@ -152,7 +195,7 @@ def weigh(
         return _instead(delta, full, failure, stock)
     if delta.length is None:
         return Choice((delta, replace(full, against="not looked at before the delta is made")), delta.key)
-    if delta.length <= COMPARE_ABOVE * stock.sizes[image.sha256]:
+    if delta.length <= COMPARE_ABOVE * stock.sizes[delta.key.result]:
         why = f"the delta has less than {COMPARE_ABOVE:.0%} of the image's bytes, no full image does"
         return Choice((delta, replace(full, against=full.against or why)), _take(delta.key, stock))
     if full.against:
@@ -170,6 +213,8 @@ def _way(key: BlobKey, stock: Stock, means: Means) -> Way:
     made, size = stock.blobs.get(key), stock.sizes[key.result]
     length = made.length if isinstance(made, Built) else None
     against = means.obstacle(key.kind, size, length)
+    if key.mixed and not stock.mixing:
+        against = "the server has no context-mixing coder"
     if isinstance(made, Unbuildable):
         against = f"{made.error.name}: {made.error.detail}"
     return Way(key, length, means.seconds_for(key.kind, size), against)

@@ -73,7 +73,7 @@ from edgesync.control.standing import (
     tally,
 )
 from edgesync.wire.ids import DeviceId
-from edgesync.wire.messages import Desired, ErrorReport, Target
+from edgesync.wire.messages import Desired, ErrorReport
 
 DESIRED_LIFE = 30 * 86400.0
 """Seconds for which a desired state is signed: a board that sleeps longer finds a new one."""
@@ -171,7 +171,7 @@ def _enlist(old: Standing | None, spec: Spec, device: DeviceId, now: float, *, a
         finished = old.status in BAD or old.status is Status.CONFIRMED
         return replace(new, part=old.part if again else not finished)
     fresh = replace(new, part=True, status=Status.WAITING, since=now, error=None)
-    return replace(fresh, delta_failed=None, config_whole=False)
+    return replace(fresh, delta_failed=None, mixed_failed=None, config_whole=False)
 
 
 def _lift(state: State, device: DeviceId | None, now: float) -> State:
@@ -188,6 +188,7 @@ def _lift(state: State, device: DeviceId | None, now: float) -> State:
                 # Seconds, so that it grows even for a server that was rebuilt and does not know the last one.
                 retry=max(board.retry + 1, int(now)),
                 delta_failed=None,
+                mixed_failed=None,
                 config_whole=False,
                 quarantine=frozenset(),
             )
@@ -235,7 +236,7 @@ def _place(state: State, board: Standing, now: float, effects: list[Effect]) -> 
     if evidence.is_confirmed(board):
         board = _become(board, Status.CONFIRMED, now)
         if evidence.needs_offer(board, state.made) and not withheld(state, board, now):
-            board = _offer(state, board, _plan(state, board).targets, now, effects)
+            board = _offer(state, board, _plan(state, board), now, effects)
     elif evidence.needs_offer(board, state.made):
         board = _towards_offer(state, board, now, effects)
     else:
@@ -253,6 +254,8 @@ def _towards_offer(state: State, board: Standing, now: float, effects: list[Effe
     if withheld(state, board, now):
         if evidence.in_flight(board) and board.offered and board.offered.digests != board.wants:
             return _hold(state, board, f"superseded by revision {state.revision[:12]}", now, effects)
+        if evidence.in_flight(board) and board.status not in BAD and state.phase == "aborted":
+            return _hold(state, board, f"aborted: {state.reason}", now, effects)
         if board.status in BAD:
             return board
         late = evidence.late_failure(board) if state.phase == "aborted" else None
@@ -268,7 +271,7 @@ def _towards_offer(state: State, board: Standing, now: float, effects: list[Effe
     if plan.missing:
         effects += [EnsureBlob(key) for key in plan.missing if EnsureBlob(key) not in effects]
         return _become(board, Status.BUILDING, now)
-    return _become(_offer(state, board, plan.targets, now, effects), Status.OFFERED, now)
+    return _become(_offer(state, board, plan, now, effects), Status.OFFERED, now)
 
 
 def _await_report(state: State, board: Standing, now: float) -> Standing:
@@ -300,7 +303,7 @@ def _plan(state: State, board: Standing) -> Plan:
     return plan(board.wanted.images, board.holds, state.stock, state.means_of(board), board.delta_failed)
 
 
-def _offer(state: State, board: Standing, targets: tuple[Target, ...], now: float, effects: list[Effect]) -> Standing:
+def _offer(state: State, board: Standing, plan: Plan, now: float, effects: list[Effect]) -> Standing:
     report = board.reported
     assert report is not None
     desired = Desired(
@@ -309,13 +312,14 @@ def _offer(state: State, board: Standing, targets: tuple[Target, ...], now: floa
         state.revision,
         state.rollout,
         board.wanted.release,
-        targets,
+        plan.targets,
         retry=board.retry,
         config=board.wants_config,
         manners=board.wanted.manners,
     )
     evidence_now = report.boot_id, board.holds, now, now + DESIRED_LIFE
-    offered = Offered(desired, *evidence_now, desired.version, board.holds_config, board.config_whole)
+    config = board.holds_config, board.config_whole
+    offered = Offered(desired, *evidence_now, desired.version, *config, mixed=plan.mixed)
     effects.append(Offer(offered))
     return replace(board, offered=offered)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal, NamedTuple
 
-from edgesync.control.means import Means
+from edgesync.control.means import NO_CODER, Means
 from edgesync.control.planner import BlobKey, Blobs, Built, Stock
 from edgesync.control.types import Fleet, Wanted
 from edgesync.wire.ids import BlobId, DeviceId, Digest
@@ -49,7 +49,8 @@ class Offered:
     `first` of what it stops: a board may still say how that ended.
 
     The config of `desired` has no source here, only in what is signed. `config_base` is the config that the board had;
-    `whole`: it gets the new one whole, for a delta did not work there.
+    `whole`: it gets the new one whole, for a delta did not work there. `mixed`: one of its deltas needs the
+    context-mixing coder.
     """
 
     desired: Desired
@@ -61,6 +62,7 @@ class Offered:
     config_base: ConfigDigest = ""
     whole: bool = False
     held: int = 0
+    mixed: bool = False
 
     @property
     def digests(self) -> dict[str, Digest]:
@@ -90,8 +92,8 @@ class Offered:
 class Standing:
     """One board. `part`: it counts in the active rollout. `since` (s): when `status` became what it is; `seen` (s): its
     last verified report. `retry` grows with each retry; `delta_failed` is what it said of a delta that will never
-    work there, `config_whole` that it said so of a delta of config; `quarantine` holds digests that failed on it, of
-    images and of config.
+    work there, `mixed_failed` the same of a mixed one, `config_whole` that it said so of a delta of config;
+    `quarantine` holds digests that failed on it, of images and of config.
     """
 
     wanted: Wanted
@@ -106,6 +108,7 @@ class Standing:
     delta_failed: ErrorReport | None = None
     quarantine: frozenset[Digest] = frozenset()
     config_whole: bool = False
+    mixed_failed: ErrorReport | None = None
 
     @property
     def device(self) -> DeviceId:
@@ -129,6 +132,16 @@ class Standing:
     @property
     def holds_config(self) -> ConfigDigest:
         return self.reported.config.sha256 if self.reported and self.reported.config else ""
+
+    @property
+    def unmixed(self) -> str:
+        """Why it gets no delta that needs the context-mixing coder; "" where it may."""
+        report, failed = self.reported, self.mixed_failed
+        if report is None or not report.mixing:
+            return NO_CODER
+        if report.plain:
+            return "the board has the context-mixing coder, and not numpy, which it needs"
+        return f"{failed.name}: {failed.detail}" if failed else ""
 
     @property
     def parked(self) -> bool:
@@ -180,7 +193,8 @@ def _place(board: Standing) -> Place:
 @dataclass(frozen=True, slots=True)
 class Spec:
     """A revision, compiled: what each board shall run, the sizes (bytes) of all stored images, the commit's author and
-    subject, and what a board can carry by its type (a board that is not there: what `Means()` says).
+    subject, what a board can carry by its type (a board that is not there: what `Means()` says), and whether this
+    server can make mixed deltas.
     """
 
     fleet: Fleet
@@ -189,6 +203,7 @@ class Spec:
     author: str = ""
     subject: str = ""
     means: Mapping[DeviceId, Means] = field(default_factory=dict)
+    mixing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,13 +233,14 @@ class State:
     def stock(self) -> Stock:
         assert self.spec is not None
         fleet = self.spec.fleet
-        return Stock(self.spec.sizes, self.blobs, fleet.failure, fleet.http_source)
+        return Stock(self.spec.sizes, self.blobs, fleet.failure, fleet.http_source, self.spec.mixing)
 
     def means_of(self, board: Standing) -> Means:
         """What the board can carry, by its type and its own word."""
         assert self.spec is not None
         means = self.spec.means.get(board.device, Means())
-        return replace(means, numpy=False) if board.reported and board.reported.plain else means
+        plain = board.reported is not None and board.reported.plain
+        return replace(means, numpy=not plain, unmixed=board.unmixed)
 
     @property
     def made(self) -> frozenset[BlobId]:

@@ -26,6 +26,7 @@ from edgesync.control.tables import (
     FLEET,
     HISTORY,
     METADATA,
+    MIXED_BLOBS,
     PARTS,
     ROLLOUTS,
     SOURCES,
@@ -35,6 +36,8 @@ from edgesync.wire.ids import BlobId, DeviceId, Digest
 from edgesync.wire.messages import Source
 
 FORMAT = 1
+_BLOBS = {False: BLOBS, True: MIXED_BLOBS}
+"""Where a blob is kept, by whether it is mixed."""
 HISTORY_LIMIT = 10_000
 """Rows that one question may ask for."""
 
@@ -139,7 +142,11 @@ class Store:
             fleet = connection.execute(sa.select(FLEET)).one()
             rollout = connection.execute(sa.select(ROLLOUTS).where(ROLLOUTS.c.id == fleet.rollout)).one_or_none()
             rows = connection.execute(sa.select(BOARDS)).all()
-            blobs = connection.execute(sa.select(BLOBS)).all()
+            blobs = {
+                BlobKey(row.result, row.base, mixed): Built(BlobId(row.blob), row.length)
+                for mixed, table in _BLOBS.items()
+                for row in connection.execute(sa.select(table))
+            }
             sources = connection.execute(sa.select(SOURCES).where(SOURCES.c.blob.is_not(None))).all()
             data = {row.blob: row.data for row in connection.execute(sa.select(CONFIGS))}
             bundles = connection.execute(sa.select(BUNDLES.c.sha256)).scalars().all()
@@ -147,7 +154,7 @@ class Store:
         boards = {DeviceId(row.device): standing_from_dict(row.standing) for row in rows if row.standing}
         state = State(
             boards=boards,
-            blobs={BlobKey(b.result, b.base): Built(BlobId(b.blob), b.length) for b in blobs},
+            blobs=blobs,
             paused=fleet.paused,
             quarantine=frozenset(Digest(digest) for digest in fleet.quarantine),
         )
@@ -199,14 +206,16 @@ class Store:
                 connection.execute(sa.insert(HISTORY), [_entry_row(entry) for entry in batch.entries])
 
     def _save_blobs(self, connection: sa.Connection, before: State, after: State) -> None:
-        new = [
-            {"result": key.result, "base": key.base, "blob": built.blob, "length": built.length}
-            for key, built in after.blobs.items()
-            if isinstance(built, Built) and before.blobs.get(key) is not built
-        ]
-        self._put(connection, BLOBS, new)
+        for mixed, table in _BLOBS.items():
+            new = [
+                {"result": key.result, "base": key.base, "blob": built.blob, "length": built.length}
+                for key, built in after.blobs.items()
+                if key.mixed == mixed and isinstance(built, Built) and before.blobs.get(key) is not built
+            ]
+            self._put(connection, table, new)
         for key in before.blobs.keys() - after.blobs.keys():
-            connection.execute(sa.delete(BLOBS).where(BLOBS.c.result == key.result, BLOBS.c.base == key.base))
+            table = _BLOBS[key.mixed]
+            connection.execute(sa.delete(table).where(table.c.result == key.result, table.c.base == key.base))
 
     def save_signed(self, signed: Mapping[DeviceId, Signed]) -> None:
         """What is about to be published."""

@@ -7,6 +7,7 @@ sources    one row a board: how the config of its signed desired state gets to i
 configs    the bytes of those blobs
 rollouts   one row a rollout;  parts: how each board stood in it
 blobs      what is made from what
+mixed_blobs  the same of mixed deltas: a table of its own, which the database of an older server is given
 history    events, only ever added
 fleet      the one row of what is true of the whole fleet
 """
@@ -80,13 +81,16 @@ PARTS = sa.Table(
     sa.Column("error", _TEXT, nullable=False),
     sa.Column("since", _TIME, nullable=False),
 )
-BLOBS = sa.Table(
-    "blobs",
-    METADATA,
-    sa.Column("result", _TEXT, primary_key=True),
-    sa.Column("base", _TEXT, primary_key=True),
-    sa.Column("blob", _TEXT, nullable=False),
-    sa.Column("length", sa.BigInteger, nullable=False),
+BLOBS, MIXED_BLOBS = (
+    sa.Table(
+        name,
+        METADATA,
+        sa.Column("result", _TEXT, primary_key=True),
+        sa.Column("base", _TEXT, primary_key=True),
+        sa.Column("blob", _TEXT, nullable=False),
+        sa.Column("length", sa.BigInteger, nullable=False),
+    )
+    for name in ("blobs", "mixed_blobs")
 )
 HISTORY = sa.Table(
     "history",

@@ -134,7 +134,7 @@ def _groups(state: State, boards: Mapping[DeviceId, Mapping[str, Any]]) -> list[
 def blobs(state: State) -> list[dict[str, Any]]:
     """Every blob that is made: what it makes, from what, and its bytes."""
     return [
-        {"result": key.result, "base": key.base or None, "kind": key.kind, "bytes": made.length}
+        {"result": key.result, **_packing(key), "bytes": made.length}
         for key, made in sorted(state.blobs.items())
         if isinstance(made, Built)
     ]
@@ -142,8 +142,7 @@ def blobs(state: State) -> list[dict[str, Any]]:
 
 def _share(share: Share) -> dict[str, Any]:
     """One way that boards still have to go, and how many. `bytes` is null until its blob is made."""
-    take, ways = share.choice.take, share.choice.ways
-    way = next((way for way in ways if not way.against), ways[0])
+    take, way = share.choice.take, share.choice.best
     return {
         "what": str(way.key),
         "boards": share.boards,
@@ -162,13 +161,18 @@ def _ways(state: State, board: Standing, image: Image) -> Iterator[dict[str, Any
     for way in weigh(image, base, state.stock, state.means_of(board), board.delta_failed).ways:
         yield {
             "component": image.component,
-            "kind": way.key.kind,
-            "base": way.key.base or None,
+            **_packing(way.key),
             "bytes": way.length,
             "seconds": round(way.seconds, 1),
             "chosen": not way.against,
             "against": way.against,
         }
+
+
+def _packing(key: BlobKey) -> dict[str, Any]:
+    """How a blob holds what it makes."""
+    kind, coder = ("delta" if key.base else "full"), ("mixing" if key.mixed else "lzma")
+    return {"kind": kind, "coder": coder, "base": key.base or None}
 
 
 def _rollout(state: State) -> dict[str, Any]:

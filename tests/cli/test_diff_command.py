@@ -102,15 +102,20 @@ def test_a_server_that_is_named_says_what_it_sends_for_each_change(
 ):
     new = release_v2_to_canaries(fleet)
     old = hashlib.sha256(b"firmware" * 1000).hexdigest()
-    made = [{"result": new, "base": old, "kind": "delta", "bytes": 2627}]
+    made = [{"result": new, "base": old, "kind": "delta", "coder": "lzma", "bytes": 2627}]
     monkeypatch.setattr(client.Client, "get", lambda _self, _target: {"blobs": made})
     assert run(fleet, "--socket", "/none") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[-1] == "BY"
     assert lines[1].endswith("delta, 2,627 bytes")
-    made.append({"result": new, "base": None, "kind": "full", "bytes": 99})  # type: ignore[dict-item]
+    made.append({"result": new, "base": old, "kind": "delta", "coder": "mixing", "bytes": 2200})
+    for order in (made, made[::-1]):
+        made[:] = order
+        assert run(fleet, "--socket", "/none") == 0
+        assert capsys.readouterr().out.splitlines()[1].endswith("mixed delta, 2,200 bytes")
+    made.append({"result": new, "base": None, "kind": "full", "coder": "lzma", "bytes": 99})  # type: ignore[dict-item]
     assert run(fleet, "--socket", "/none", "--json") == 0
-    assert json.loads(capsys.readouterr().out)[0]["way"] == {"kind": "full", "bytes": 99}
+    assert json.loads(capsys.readouterr().out)[0]["way"] == {"kind": "full", "coder": "lzma", "bytes": 99}
     made.clear()
     assert run(fleet, "--socket", "/none") == 0
     assert capsys.readouterr().out.splitlines()[1].endswith("not made yet")

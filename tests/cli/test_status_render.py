@@ -156,8 +156,8 @@ def test_json_is_the_server_s_answer(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 def way(kind: str, **other: Any) -> dict[str, Any]:
     base = "ab" * 32 if kind == "delta" else None
-    given = {"component": "root", "kind": kind, "base": base, "bytes": None, "seconds": 1.2, "chosen": False}
-    return {**given, "against": "", **other}
+    given = {"component": "root", "kind": kind, "coder": "lzma", "base": base, "bytes": None, "seconds": 1.2}
+    return {**given, "chosen": False, "against": "", **other}
 
 
 def detail(**other: Any) -> dict[str, Any]:

@@ -30,11 +30,11 @@ CONFIGS = {name: ConfigBundle(digest_of(name.encode()), 100, "", b"") for name i
 
 
 class Story:
-    """A fleet of boards on image A without config, told what happens."""
+    """A fleet of boards on image A without config, told what happens. `mixing`: its server can make mixed deltas."""
 
-    def __init__(self, *boards: str, canaries: int = 0, now: float = 1e9, **fleet: Any) -> None:
+    def __init__(self, *boards: str, canaries: int = 0, now: float = 1e9, mixing: bool = False, **fleet: Any) -> None:
         self.devices = [DeviceId(f"demo.{b}") for b in boards]
-        self.canaries, self.settings = canaries, fleet
+        self.canaries, self.settings, self.mixing = canaries, fleet, mixing
         self.state, self.now, self.revision = State(), now, 0
         self.counter = 0
         self.do(Listening(on=True))
@@ -61,13 +61,15 @@ class Story:
         waves = (Wave("canary", Selector()), Wave("rest", Selector()))
         settings = {"abort_at": 1.0, "waves": waves, "boards": {}, "groups": (), **self.settings}
         fleet = Fleet("demo", f"{self.revision:040}", releases={}, **settings)
-        return self.do(NewRevision(Spec(fleet, wanted, dict.fromkeys(IMAGES.values(), 10_000))))
+        sizes = dict.fromkeys(IMAGES.values(), 10_000)
+        return self.do(NewRevision(Spec(fleet, wanted, sizes, mixing=self.mixing)))
 
     def build(self, effects: list[Effect]) -> list[Effect]:
         done: list[Effect] = []
         for effect in effects:
             if isinstance(effect, EnsureBlob):
-                done += self.do(BlobReady(effect.key, Built(BlobId(digest_of(str(effect.key).encode())[:32]), 100)))
+                blob = BlobId(digest_of(str(effect.key).encode())[:32])
+                done += self.do(BlobReady(effect.key, Built(blob, 90 if effect.key.mixed else 100)))
         return done
 
     def says(self, device: str, **what: Any) -> list[Effect]:

@@ -190,6 +190,28 @@ def test_of_long_deltas_one_is_made_at_a_time_and_short_ones_beside_it(
     asyncio.run(flow())
 
 
+def test_only_a_mixed_delta_is_asked_for_with_its_coder(
+    tmp_path: Path, images: dict[Digest, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = images
+    asked = []
+
+    async def run(module: str, arguments: list[str], _what: str, _progress: object) -> None:
+        asked.append((module.rpartition(".")[2], arguments[:-1]))
+        Path(arguments[-1]).write_bytes(b"made")
+
+    monkeypatch.setattr("edgesync.control.builds._run", run)
+
+    async def flow() -> None:
+        builds = Builds(tmp_path / "blobs", images.get)
+        for key in (BlobKey(new, old), BlobKey(new, old, mixed=True), BlobKey(new)):
+            await builds.make(key)
+
+    asyncio.run(flow())
+    paths = [str(images[old]), str(images[new])]
+    assert asked == [("make", paths), ("make", ["--mixing", *paths]), ("full", paths[1:])]
+
+
 def test_deltas_of_another_format_are_forgotten_at_start(tmp_path: Path, images: dict[Digest, Path]) -> None:
     old, new = images
 

@@ -61,6 +61,8 @@ class Played:
     config_phase: ConfigPhase | None = None
     config_error: ErrorReport | None = None
     held: set[Digest | str] = field(default_factory=set)
+    mixing: bool = False
+    plain: bool = False
 
 
 class Rollouts(RuleBasedStateMachine):
@@ -71,6 +73,7 @@ class Rollouts(RuleBasedStateMachine):
         self.boards = {device: Played() for device in DEVICES}
         self.broker: dict[DeviceId, Desired] = {}
         self.wanted_blobs: list[BlobKey] = []
+        self.mixed: set[BlobId] = set()
         self.revisions = 0
         self.do(Listening(on=True))
 
@@ -93,6 +96,14 @@ class Rollouts(RuleBasedStateMachine):
                     bad = standing.quarantine | self.state.quarantine
                     lacking = {t.sha256 for t in desired.targets if t.source} | {offered.new_config} - {""}
                     assert renewed or not lacking & bad
+                    mixed = {t.source.blob for t in desired.targets if t.source} & self.mixed
+                    assert offered.mixed == bool(mixed)
+                    if mixed and not renewed:
+                        assert self.spec.mixing
+                        assert standing.reported
+                        assert standing.reported.mixing
+                        assert not standing.reported.plain
+                        assert not standing.mixed_failed
                     assert desired.config is None or desired.config.source is None
                     assert desired.version > max(
                         in_force.version if in_force else 0,
@@ -103,6 +114,7 @@ class Rollouts(RuleBasedStateMachine):
                     assert offered.desired.hold
                     self.broker[offered.desired.device] = offered.desired
                 case EnsureBlob(key):
+                    assert self.spec.mixing or not key.mixed
                     self.wanted_blobs.append(key)
                 case Forget(device):
                     self.broker.pop(device, None)
@@ -119,7 +131,7 @@ class Rollouts(RuleBasedStateMachine):
         count=st.integers(1, 6),
         canaries=st.integers(0, 3),
         success=st.sampled_from([0.5, 1.0]),
-        policy=st.sampled_from(["wait", "fail", "full"]),
+        rules=st.tuples(st.sampled_from(["wait", "fail", "full"]), st.booleans()),
     )
     def push(
         self,
@@ -127,8 +139,9 @@ class Rollouts(RuleBasedStateMachine):
         count: int,
         canaries: int,
         success: float,
-        policy: str,
+        rules: tuple[str, bool],
     ) -> None:
+        policy, mixing = rules
         self.revisions += 1
         wanted = {
             device: Wanted(
@@ -151,7 +164,7 @@ class Rollouts(RuleBasedStateMachine):
             abort_at=0.5,
             lost_after=LOST_AFTER,
         )
-        self.spec = Spec(fleet, wanted, SIZES)
+        self.spec = Spec(fleet, wanted, SIZES, mixing=mixing)
         self.do(NewRevision(self.spec))
 
     @rule()
@@ -181,6 +194,8 @@ class Rollouts(RuleBasedStateMachine):
     def blob(self, good: int) -> None:
         key = self.wanted_blobs.pop(0)
         blob = BlobId(digest_of(str(key).encode())[:32])
+        if key.mixed:
+            self.mixed.add(blob)
         self.do(BlobReady(key, Built(blob, 1000)) if good else BlobFailed(key, ErrorReport("BuildFailed", "no")))
 
     @rule(seconds=st.sampled_from([1.0, 600.0, 1000.0, 4000.0, 25 * 86400.0]))
@@ -205,7 +220,10 @@ class Rollouts(RuleBasedStateMachine):
 
     # --- boards
 
-    @rule(device=st.sampled_from(DEVICES), outcome=st.sampled_from(["on", "on", "fail", "delta", "silent-reboot"]))
+    @rule(
+        device=st.sampled_from(DEVICES),
+        outcome=st.sampled_from(["on", "on", "fail", "delta", "mixed", "silent-reboot"]),
+    )
     def board_acts(self, device: DeviceId, outcome: str) -> None:
         board = self.boards[device]
         desired = self.broker.get(device)
@@ -224,7 +242,11 @@ class Rollouts(RuleBasedStateMachine):
             self.config_wanted(board, desired)
         elif desired and not desired.hold and board.phase is Phase.FETCHING:
             target = desired.targets[0]
-            if outcome == "delta":
+            mixed = target.source is not None and target.source.blob in self.mixed
+            if mixed and (board.plain or not board.mixing or outcome == "mixed"):
+                name = "DeltaCorrupt" if outcome == "mixed" else "UnknownFormat"
+                board.phase, board.error = Phase.FAILED, ErrorReport(name)
+            elif outcome == "delta":
                 board.phase, board.error = Phase.FAILED, ErrorReport("BaseModified")
             else:
                 board.phase, board.trial = Phase.ACTIVATING, target.sha256
@@ -238,6 +260,10 @@ class Rollouts(RuleBasedStateMachine):
             board.booted.add((board.boot, board.image))
         elif board.phase is Phase.CONFIRMING:
             board.phase = Phase.IDLE
+
+    @rule(device=st.sampled_from(DEVICES), mixing=st.booleans(), plain=st.booleans())
+    def another_agent_runs(self, device: DeviceId, mixing: bool, plain: bool) -> None:
+        self.boards[device].mixing, self.boards[device].plain = mixing, plain
 
     def config_wanted(self, board: Played, desired: Desired) -> None:
         if board.config_phase is ConfigPhase.PROBING:
@@ -292,6 +318,8 @@ class Rollouts(RuleBasedStateMachine):
             board.version,
             error=board.error,
             quarantine=tuple(sorted(board.quarantine)),
+            plain=board.plain,
+            mixing=board.mixing,
             config=ConfigReport(board.config, board.config_phase, board.config_error) if board.config_phase else None,
         )
 
@@ -300,7 +328,10 @@ class Rollouts(RuleBasedStateMachine):
         self.now += 1
         self.do(BoardReported(self.report(device)))
 
-    @rule(device=st.sampled_from(DEVICES), outcomes=st.lists(st.sampled_from(["on", "fail", "delta"]), max_size=4))
+    @rule(
+        device=st.sampled_from(DEVICES),
+        outcomes=st.lists(st.sampled_from(["on", "fail", "delta", "mixed"]), max_size=4),
+    )
     def board_lives(self, device: DeviceId, outcomes: list[str]) -> None:
         """Several steps of a board, each one told, while the server makes what it was asked for."""
         for outcome in outcomes:

@@ -117,9 +117,10 @@ def test_pause_makes_ahead_and_offers_nothing_and_abort_holds_boards_in_mid_down
                 (ahead,) = service.status()["ahead"]
                 assert (ahead["boards"], ahead["error"], service.status()["builds"]) == (3, None, [])
                 (blob,) = (await asyncio.to_thread(client.get, "/v1/blobs"))["blobs"]
-                delta, full = (await asyncio.to_thread(client.get, f"/v1/boards/{lab.devices[0]}"))["ways"]
+                delta, mixed, full = (await asyncio.to_thread(client.get, f"/v1/boards/{lab.devices[0]}"))["ways"]
                 assert (delta["chosen"], delta["bytes"], delta["base"]) == (True, blob["bytes"], blob["base"])
                 assert not full["chosen"]
+                assert (mixed["coder"], mixed["chosen"], mixed["bytes"]) == ("mixing", False, None)
                 assert service.status()["publisher"]["blobs_published"] == 0
                 assert {board.version for board in boards.played.values()} == {1}
                 await asyncio.to_thread(client.post, "/v1/resume")

@@ -20,6 +20,7 @@ from edgesync.control.documents import standing_from_dict, standing_to_dict
 from edgesync.control.planner import BlobKey, Built, Unbuildable
 from edgesync.control.standing import Offered, Standing, State, Status
 from edgesync.control.state import FLEET, Batch, Entry, Heard, Presence, Signed, Store
+from edgesync.control.tables import MIXED_BLOBS
 from edgesync.control.types import ConfigBundle, Image, Wanted
 from edgesync.wire.errors import ConfigError, StorageError, UnknownFormatError
 from edgesync.wire.ids import BlobId, DeviceId, digest_of
@@ -152,11 +153,13 @@ def board(device: DeviceId = DEVICE) -> Standing:
             2,
             OLD,
             whole=True,
+            mixed=True,
         ),
         retry=7,
         delta_failed=ErrorReport("BaseModified"),
         quarantine=frozenset({NEW}),
         config_whole=True,
+        mixed_failed=ErrorReport("DeltaCorrupt", "segment 3"),
     )
 
 
@@ -172,7 +175,11 @@ def state() -> State:
         paused=True,
         open_waves=2,
         boards={DEVICE: board()},
-        blobs={BlobKey(NEW, OLD): Built(BLOB, 100), BlobKey(NEW): Built(BlobId("cd" * 16), 1 << 40)},
+        blobs={
+            BlobKey(NEW, OLD): Built(BLOB, 100),
+            BlobKey(NEW, OLD, mixed=True): Built(BlobId("ef" * 16), 90),
+            BlobKey(NEW): Built(BlobId("cd" * 16), 1 << 40),
+        },
         quarantine=frozenset({OLD}),
     )
 
@@ -208,17 +215,18 @@ def test_config_is_kept_with_the_blob_that_brings_it_until_nobody_needs_it(store
     assert loaded.bundles == {NEW}
 
 
-def test_a_standing_of_a_server_that_knew_no_config_is_read() -> None:
+def test_a_standing_of_a_server_that_knew_no_config_and_no_mixed_deltas_is_read() -> None:
     old = standing_to_dict(replace(board(), config_whole=False))
     for where, names in (
-        (old, ("config_whole",)),
-        (old["offered"], ("config_base", "whole")),
+        (old, ("config_whole", "mixed_failed")),
+        (old["offered"], ("config_base", "whole", "mixed")),
         (old["wanted"], ("config", "manners")),
     ):
         for name in names:
             del where[name]
     found = standing_from_dict(old)
     assert (found.wants_config, found.config_whole, found.offered and found.offered.config_base) == (None, False, "")
+    assert (found.mixed_failed, found.offered and found.offered.mixed) == (None, False)
     assert found.wants == board().wants
 
 
@@ -287,9 +295,26 @@ def test_a_board_s_rollouts_stay_after_the_next_one(store: Store) -> None:
 def test_a_blob_that_is_gone_is_forgotten_and_one_that_failed_never_kept(store: Store) -> None:
     failed = replace(state(), blobs={**state().blobs, BlobKey(OLD): Unbuildable(ErrorReport("BuildFailed"))})
     store.save(Batch(State(), failed))
-    fewer = replace(failed, blobs={BlobKey(NEW, OLD): state().blobs[BlobKey(NEW, OLD)]})
-    store.save(Batch(failed, fewer))
-    assert store.load().state.blobs == fewer.blobs
+    before = failed
+    for key in (BlobKey(NEW, OLD), BlobKey(NEW, OLD, mixed=True)):
+        fewer = replace(failed, blobs={key: state().blobs[key]})
+        store.save(Batch(before, fewer))
+        assert store.load().state.blobs == fewer.blobs
+        before = fewer
+
+
+def test_the_database_of_a_server_that_knew_no_mixed_deltas_is_taken_over(store: Store, url: str) -> None:
+    older = replace(state(), blobs={key: made for key, made in state().blobs.items() if not key.mixed})
+    store.save(Batch(State(), older))
+    store.close()
+    engine = sa.create_engine(url)
+    MIXED_BLOBS.drop(engine)
+    engine.dispose()
+    again = Store(url)
+    assert again.load().state == older
+    again.save(Batch(older, state()))
+    assert again.load().state == state()
+    again.close()
 
 
 def test_another_version_s_state_is_refused_by_name(store: Store, url: str) -> None:
