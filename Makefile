@@ -31,7 +31,7 @@ $(STAMPS)/locked: requirements/dev.txt $(STAMPS)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
-$(STAMPS)/install: pyproject.toml $(wildcard edgesync/delta/mixing_core/*.[ch]) $(STAMPS)/locked
+$(STAMPS)/install: pyproject.toml setup.py $(wildcard edgesync/delta/mixing_core/*.[ch]) $(STAMPS)/locked
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

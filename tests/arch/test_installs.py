@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -41,18 +42,44 @@ def uv(require: Callable[[str], None], *arguments: str) -> None:
     assert run.returncode == 0, run.stderr
 
 
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build(directory: Path, **variables: str) -> Path:
     """edgesync as a wheel, built from a copy of the tree, for building leaves files behind."""
-    source = tmp_path_factory.mktemp("source")
+    source = directory / "source"
     for name in ("edgesync", "collector_ext"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
     command = [UV, "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable, str(source)]
-    run = subprocess.run([*command, "--out-dir", str(source / "dist")], capture_output=True, text=True, check=False)
+    env = {**os.environ, **variables}
+    run = subprocess.run(
+        [*command, "--out-dir", str(source / "dist")], capture_output=True, text=True, check=False, env=env
+    )
     assert run.returncode == 0, run.stderr
     return next((source / "dist").glob("*.whl"))
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("wheel"))
+
+
+def members(wheel: Path) -> set[str]:
+    with ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if "mixing" in name}
+
+
+@pytest.mark.mixing
+def test_one_wheel_holds_the_extension_for_all_pythons_and_none_of_its_sources(wheel: Path) -> None:
+    assert "-cp310-abi3-" in wheel.name
+    extension = "edgesync/delta/_mixing.abi3.so"
+    assert members(wheel) == {"edgesync/delta/mixing.py", "edgesync/delta/_mixing.pyi", extension}
+
+
+@pytest.mark.parametrize("without", [{"CC": "/bin/false"}, {"EDGESYNC_UNMIXED": "1"}], ids=["compiler", "wish"])
+def test_a_wheel_without_the_extension_is_one_for_every_machine(without: dict[str, str], tmp_path: Path) -> None:
+    plain = build(tmp_path, **without)
+    assert plain.name.endswith("-py3-none-any.whl")
+    assert members(plain) == {"edgesync/delta/mixing.py", "edgesync/delta/_mixing.pyi"}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -92,6 +119,10 @@ def test_the_agent_installs_alone_and_explains_itself(
     assert "--config" in run.stdout
     modules = " ".join(f"import {module};" for module in ("edgesync.delta.worker", "edgesync.trust.worker"))
     subprocess.run([python, "-W", "error", "-c", modules], cwd=tmp_path, env=clean, check=True, timeout=60)
+    if "edgesync/delta/_mixing.abi3.so" in members(wheel):
+        subprocess.run(
+            [python, "-W", "error", "-c", "import edgesync.delta._mixing"], env=clean, check=True, timeout=60
+        )
 
 
 def test_without_numpy_the_agent_installs_too_and_applies_deltas_of_words(

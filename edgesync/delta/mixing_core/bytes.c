@@ -1,5 +1,7 @@
 #include "bytes.h"
 
+static const Mixing MIXING = {.inputs = BYTES_INPUTS, .learning = 8, .patience = 30};
+
 /* Half a byte, of which `node` tells the half before (16 to 31) or that there is none (1). */
 static uint32_t half(Bytes *model, Coder *coder, const uint32_t *contexts, uint32_t node, uint32_t last, uint32_t nibble)
 {
@@ -9,16 +11,14 @@ static uint32_t half(Bytes *model, Coder *coder, const uint32_t *contexts, uint3
 
     for (int i = 0; i < BYTES_INPUTS; i++)
         groups[i] = table_find(&table, hash2(contexts[i], node));
-    return mix_nibble(coder, BYTES_INPUTS, groups, model->weights[set], nibble);
+    return mix_nibble(coder, MIXING, groups, model->weights[set], nibble);
 }
 
 void bytes_code(Bytes *model, Coder *coder, uint8_t *bytes, size_t size)
 {
     uint32_t before = 0; /* the last four bytes, the youngest lowest */
 
-    for (int set = 0; set < BYTES_SETS; set++)
-        for (int i = 0; i < BYTES_INPUTS; i++)
-            model->weights[set][i] = (1 << WEIGHT_BITS) * 3 / 10;
+    mix_start(model->weights[0], BYTES_SETS * BYTES_INPUTS, (1 << WEIGHT_BITS) * 3 / 10);
     for (size_t at = 0; at < size; at++) {
         uint32_t contexts[BYTES_INPUTS];
         for (int order = 0; order < BYTES_INPUTS; order++)

@@ -19,31 +19,62 @@
 _Static_assert(-3 >> 1 == -2, "shifts of negative numbers have to round down");
 
 enum {
-    OPINION_BITS = 8,     /* opinions are in 1/256 */
-    OPINION_MOST = 2047,  /* 8: one in 3,000 */
-    WEIGHT_BITS = 16,     /* weights are in 1/65536 */
+    OPINION_MOST = 2839,    /* opinions are in 1/256: 11.09, the most that a probability in 1/65536 can say */
+    WEIGHT_BITS = 16,       /* weights are in 1/65536 */
     WEIGHT_MOST = 1 << 19,
-    PROBABILITY_HALF = 1 << 15,
-    PROBABILITY_LEAST = 32, /* of what the coder is told: a surprise costs 11 bits at most */
-    COUNT_MOST = 30,      /* decisions after which a slot's rate falls no more */
-    LEARNING = 6,         /* how fast weights follow: in 2^-18 for errors and opinions as they are held */
-    INPUTS_MOST = 24,     /* contexts of one decision */
-    NIBBLE_NODES = 15,    /* decisions in a tree of four bits */
+    SLOT_BITS = 22,         /* slots know finer probabilities than the coder, or they could not move towards certainty */
+    COUNT_BITS = 32 - SLOT_BITS,
+    PATIENCE_MOST = 127,
+    LEARNING_MOST = 32,
+    INPUTS_MOST = 24,
+    NIBBLE_NODES = 15,      /* decisions in a tree of four bits */
 };
+
+/* How the slots and the mixer of a model learn. Constants of the model, which the compiler makes part of its code. */
+typedef struct {
+    int inputs;   /* contexts of one decision, at most INPUTS_MOST */
+    int learning; /* how fast weights follow, at most LEARNING_MOST */
+    int patience; /* decisions after which a slot learns no slower, at most PATIENCE_MOST */
+} Mixing;
 
 /* The tables below, all computed with whole numbers; once, before any coding. */
 void model_prepare(void);
 
-extern uint16_t model_squash[2 * OPINION_MOST + 1]; /* opinion + OPINION_MOST -> probability */
-extern int16_t model_stretch[4096];                 /* probability / 16 -> opinion */
-extern uint16_t model_rate[COUNT_MOST + 1];         /* decisions seen -> part of the error that is learnt, in 1/65536 */
-extern int16_t model_confidence[COUNT_MOST + 1];    /* decisions seen -> weight of the opinion, in 1/256 */
+extern uint16_t model_squash[2 * OPINION_MOST + 1];   /* opinion + OPINION_MOST -> probability, from 1 to 65535 */
+extern int16_t model_stretch[1 << PROBABILITY_BITS];  /* probability -> opinion */
+extern uint16_t model_rate[PATIENCE_MOST + 1];        /* decisions seen -> part of the error that is learnt, in 1/65536 */
 
-/* One decision in one context. */
-typedef struct {
-    uint16_t probability; /* of a 1; means nothing while count is 0 */
-    uint16_t count;       /* decisions seen, at most COUNT_MOST */
-} Slot;
+/* One decision in one context: the probability of a 1 in SLOT_BITS, its highest bit flipped so that zeros are one half,
+   and in the low bits how many decisions it has seen, up to the model's patience. */
+typedef uint32_t Slot;
+
+static inline uint32_t slot_count(Slot slot)
+{
+    return slot & ((1u << COUNT_BITS) - 1);
+}
+
+static inline uint32_t slot_probability(Slot slot)
+{
+    return slot >> COUNT_BITS ^ 1u << (SLOT_BITS - 1);
+}
+
+static inline int32_t slot_opinion(Slot slot)
+{
+    return model_stretch[slot_probability(slot) >> (SLOT_BITS - PROBABILITY_BITS)];
+}
+
+static inline Slot slot_learnt(Slot slot, int bit, int patience)
+{
+    uint32_t probability = slot_probability(slot), count = slot_count(slot);
+    uint64_t rate = model_rate[count];
+
+    if (bit)
+        probability += (uint32_t)(((1u << SLOT_BITS) - 1 - probability) * rate >> 16);
+    else
+        probability -= (uint32_t)(probability * rate >> 16);
+    count += count < (uint32_t)patience ? 1 : 0;
+    return (probability ^ 1u << (SLOT_BITS - 1)) << COUNT_BITS | count;
+}
 
 /* The decisions of four bits in one context: as long as a line of the cache, so that they cost one miss. */
 typedef struct {
@@ -81,30 +112,11 @@ static inline Group *table_find(const Table *table, uint32_t context)
         return first;
     if (second->check == check)
         return second;
-    if (second->nodes[0].count < first->nodes[0].count)
+    if (slot_count(second->nodes[0]) < slot_count(first->nodes[0]))
         first = second;
     memset(first, 0, sizeof *first);
     first->check = check;
     return first;
-}
-
-static inline int32_t slot_opinion(const Slot *slot)
-{
-    return model_stretch[slot->probability >> 4] * model_confidence[slot->count] >> 8;
-}
-
-static inline void slot_learn(Slot *slot, int bit)
-{
-    uint32_t probability = slot->count ? slot->probability : PROBABILITY_HALF;
-    uint32_t rate = model_rate[slot->count];
-
-    if (bit)
-        probability += (65535 - probability) * rate >> 16;
-    else
-        probability -= probability * rate >> 16;
-    slot->probability = (uint16_t)probability;
-    if (slot->count < COUNT_MOST)
-        slot->count++;
 }
 
 static inline int32_t clamp(int32_t value, int32_t most)
@@ -112,54 +124,57 @@ static inline int32_t clamp(int32_t value, int32_t most)
     return value > most ? most : value < -most ? -most : value;
 }
 
-static inline uint32_t mix(int inputs, const int32_t *weights, const int32_t *opinions)
+static inline uint32_t mix(Mixing mixing, const int32_t *weights, const int32_t *opinions)
 {
-    int32_t sum = 0; /* a product is below 2^31: WEIGHT_MOST times 1.25 OPINION_MOST; shifted, 24 of them are as well */
+    int32_t sum = 0; /* WEIGHT_MOST times OPINION_MOST is below 2^31, and so are INPUTS_MOST of them by then */
 
-    for (int i = 0; i < inputs; i++)
+    for (int i = 0; i < mixing.inputs; i++)
         sum += weights[i] * opinions[i] >> 8;
-    sum = clamp(sum >> (WEIGHT_BITS - 8), OPINION_MOST);
-    uint32_t probability = model_squash[sum + OPINION_MOST];
-    if (probability < PROBABILITY_LEAST)
-        return PROBABILITY_LEAST;
-    return probability > 65536 - PROBABILITY_LEAST ? 65536 - PROBABILITY_LEAST : probability;
+    return model_squash[clamp(sum >> (WEIGHT_BITS - 8), OPINION_MOST) + OPINION_MOST];
 }
 
-static inline void mix_learn(int inputs, int32_t *weights, const int32_t *opinions, int32_t error)
+static inline void mix_learn(Mixing mixing, int32_t *weights, const int32_t *opinions, int32_t error)
 {
-    int32_t step = (error >> 2) * LEARNING;
+    int32_t step = error * mixing.learning >> 2; /* times an opinion below 2^31, too */
 
-    for (int i = 0; i < inputs; i++)
+    for (int i = 0; i < mixing.inputs; i++)
         weights[i] = clamp(weights[i] + ((opinions[i] * step + (1 << 15)) >> 16), WEIGHT_MOST);
 }
 
 /* Code one decision with the slots of all its contexts and the weights of one small context. */
-static inline int mix_bit(Coder *coder, int inputs, Slot *const *slots, int32_t *weights, int bit)
+static inline int mix_bit(Coder *coder, Mixing mixing, Slot *const *slots, int32_t *weights, int bit)
 {
     int32_t opinions[INPUTS_MOST];
 
-    for (int i = 0; i < inputs; i++)
-        opinions[i] = slot_opinion(slots[i]);
-    uint32_t probability = mix(inputs, weights, opinions);
+    for (int i = 0; i < mixing.inputs; i++)
+        opinions[i] = slot_opinion(*slots[i]);
+    uint32_t probability = mix(mixing, weights, opinions);
     bit = coder_bit(coder, probability, bit);
-    mix_learn(inputs, weights, opinions, (bit ? 65535 : 0) - (int32_t)probability);
-    for (int i = 0; i < inputs; i++)
-        slot_learn(slots[i], bit);
+    mix_learn(mixing, weights, opinions, (bit ? 65535 : 0) - (int32_t)probability);
+    for (int i = 0; i < mixing.inputs; i++)
+        *slots[i] = slot_learnt(*slots[i], bit, mixing.patience);
     return bit;
 }
 
 /* Code four bits, the highest first, with the groups of all their contexts. */
-static inline uint32_t mix_nibble(Coder *coder, int inputs, Group *const *groups, int32_t *weights, uint32_t nibble)
+static inline uint32_t mix_nibble(Coder *coder, Mixing mixing, Group *const *groups, int32_t *weights, uint32_t nibble)
 {
     Slot *slots[INPUTS_MOST];
     uint32_t node = 1; /* the bits so far behind a 1: numbers the nodes of the tree */
 
     for (int shift = 3; shift >= 0; shift--) {
-        for (int i = 0; i < inputs; i++)
+        for (int i = 0; i < mixing.inputs; i++)
             slots[i] = &groups[i]->nodes[node - 1];
-        node = node << 1 | (uint32_t)mix_bit(coder, inputs, slots, weights, nibble >> shift & 1);
+        node = node << 1 | (uint32_t)mix_bit(coder, mixing, slots, weights, nibble >> shift & 1);
     }
     return node & 15;
+}
+
+/* Weights with which the opinions of a model count at first. */
+static inline void mix_start(int32_t *weights, int count, int32_t weight)
+{
+    for (int i = 0; i < count; i++)
+        weights[i] = weight;
 }
 
 #endif

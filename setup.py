@@ -1,0 +1,39 @@
+"""The extension `edgesync.delta._mixing`, and what a wheel is called that has it or not; the rest is in pyproject.toml.
+
+It is one extension for all Pythons from 3.10 on. Without a C compiler or Python's headers, or with EDGESYNC_UNMIXED set
+to anything, it is left out; the wheel is one for every machine then.
+"""
+
+from __future__ import annotations
+
+import os
+from glob import glob
+
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+
+MIXING = Extension(
+    "edgesync.delta._mixing",
+    sources=sorted(glob("edgesync/delta/mixing_core/*.c")),
+    depends=sorted(glob("edgesync/delta/mixing_core/*.h")),
+    extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden"],
+    py_limited_api=True,
+    optional=True,
+)
+
+
+class Wheel(bdist_wheel):
+    """A wheel that is named after what is in it; setuptools names it after what could be, also where that failed."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        if any(map(os.path.exists, self.get_finalized_command("build_ext").get_outputs())):
+            return super().get_tag()
+        self.root_is_pure = True
+        return "py3", "none", "any"
+
+
+setup(
+    ext_modules=[] if os.environ.get("EDGESYNC_UNMIXED") else [MIXING],
+    cmdclass={"bdist_wheel": Wheel},
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+)
