@@ -81,7 +81,7 @@ def test_sizes_below_nothing_and_things_that_are_no_bytes_are_refused(core, name
 def test_text_takes_less_than_half_and_noise_hardly_more_than_itself(core):
     noise = b"".join(hashlib.sha256(bytes([i])).digest() for i in range(256))
     assert len(core.encode_bytes(TEXT, len(TEXT))) < 0.4 * len(TEXT)
-    assert len(noise) <= len(core.encode_bytes(noise, 2 * len(noise))) < 1.02 * len(noise)
+    assert len(noise) <= len(core.encode_bytes(noise, 2 * len(noise))) < 1.05 * len(noise)
 
 
 def test_each_machine_makes_the_same_bytes(core):
