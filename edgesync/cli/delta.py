@@ -36,6 +36,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     verb.add_argument("old", metavar="OLD")
     verb.add_argument("new", metavar="NEW")
     verb.add_argument("-o", "--output", required=True, metavar="D")
+    verb.add_argument(
+        "--coder",
+        choices=("mixing", "lzma"),
+        help="mixing: smaller, for boards that have the context-mixing coder; lzma: for every board (default: mixing "
+        "where it is installed)",
+    )
     verb.add_argument("--no-measure", action="store_true", help="name compressed parts, but make no delta without them")
     verb.add_argument("--json", action="store_true", help="as JSON")
     verb.set_defaults(func=_make)
@@ -72,7 +78,7 @@ def _make(args: argparse.Namespace) -> int:
 
     with sigterm_interrupts():
         with progress_line() as progress:
-            found = api.make(args.old, args.new, args.output, progress)
+            found = api.make(args.old, args.new, args.output, progress, coder=args.coder)
         if not args.json:  # what is done is told before what it could have been is measured
             print(f"{args.output}: {_summary(found)}", flush=True)
         with progress_line() as progress:
@@ -81,6 +87,7 @@ def _make(args: argparse.Namespace) -> int:
                 args.new,
                 lambda phase, done, total: progress(f"measure what compression costs: {phase}", done, total),
                 measure=not args.no_measure,
+                coder=args.coder,
             )
     if args.json:
         print(json.dumps({**found.to_dict(), "compressed": [cost.to_dict() for cost in costs]}, indent=2))

@@ -6,6 +6,7 @@ Where it is cheap the price is measured on the very pair: both parts are unpacke
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import subprocess
 import tempfile
@@ -54,17 +55,23 @@ class Cost:
 
 
 def advise(
-    old: str | os.PathLike[str], new: str | os.PathLike[str], progress: Progress | None = None, *, measure: bool = True
+    old: str | os.PathLike[str],
+    new: str | os.PathLike[str],
+    progress: Progress | None = None,
+    *,
+    measure: bool = True,
+    coder: api.Coder | None = None,
 ) -> tuple[Cost, ...]:
     """The costs of compression in the step from one image file to the other; to `measure` takes as long as the delta
-    between the unpacked parts does. Raises StorageError.
+    between the unpacked parts does, which is made with this `coder` as `api.make` does. Raises StorageError.
     """
     before = find(old)
     known = {part.sha256 for part in before}
     costs = []
     for part in (part for part in find(new) if part.sha256 not in known):
         twin = next((p for p in before if (p.kind, p.compression) == (part.kind, part.compression)), None)
-        plain = _plain_delta(old, twin, new, part, progress) if twin and measure else None
+        make = functools.partial(api.make, progress=progress, coder=coder)
+        plain = _plain_delta(old, twin, new, part, make) if twin and measure else None
         costs.append(Cost(part, plain, _INSTEAD[part.kind]))
         before = tuple(p for p in before if p is not twin)
     return tuple(costs)
@@ -95,7 +102,7 @@ def _burden(part: Part) -> str:
 
 
 def _plain_delta(
-    old: str | os.PathLike[str], twin: Part, new: str | os.PathLike[str], part: Part, progress: Progress | None
+    old: str | os.PathLike[str], twin: Part, new: str | os.PathLike[str], part: Part, make: Callable[..., api.Info]
 ) -> int | None:
     """Bytes of the delta between two unpacked parts; None where that is not cheap or not possible here."""
     limit = SQUASHFS_LIMIT if part.kind == "squashfs" else MEASURE_LIMIT
@@ -107,7 +114,7 @@ def _plain_delta(
         try:
             unpack(old, twin, before)
             unpack(new, part, after)
-            return api.make(before, after, os.path.join(directory, "delta"), progress).length
+            return make(before, after, os.path.join(directory, "delta")).length
         except EdgesyncError:
             return None
 

@@ -17,7 +17,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Literal
 
+from edgesync.delta import mixing
 from edgesync.delta.apply import apply_delta
 from edgesync.delta.child import follow
 from edgesync.delta.disk import read_blob, size_of
@@ -34,6 +36,8 @@ from edgesync.wire.errors import (
 Path = str | os.PathLike[str]
 Progress = Callable[[str, int, int], None]
 """Takes the name of a phase, and how many of how many bytes of it are done."""
+Coder = Literal["mixing", "lzma"]
+"""What packs a delta: the context-mixing coder, which not every board has, or LZMA alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +58,27 @@ class Info:
         return dataclasses.asdict(self)
 
 
-def make(base: Path, result: Path, out: Path, progress: Progress | None = None) -> Info:
+def make(base: Path, result: Path, out: Path, progress: Progress | None = None, *, coder: Coder | None = None) -> Info:
     """Write the delta from the image `base` to the image `result` as the file `out`, and prove it by applying it.
 
-    Phases of progress: "align", "encode", "verify" and others. Raises ConfigError for an image that is too long,
-    StorageError or DiskFullError for files, BuildFailedError when the child dies; NotReachableError without the
-    package bsdiff4. Whatever happens, `out` is a whole delta or what it was before.
+    `coder`: "mixing" makes it smaller, "lzma" is for every board; None is mixing where it is installed. Phases of
+    progress: "align", "encode", "verify" and others. Raises ConfigError for an image that is too long, StorageError or
+    DiskFullError for files, BuildFailedError when the child dies; NotReachableError without the package bsdiff4, or
+    where mixing is asked for and not there. Whatever happens, `out` is a whole delta or what it was before.
     """
     if find_spec("bsdiff4") is None:
         raise NotReachableError("package bsdiff4 is not installed, expected it for making deltas: edgesync[control]")
+    mixes = mixing.available()
+    if coder == "mixing" and not mixes:
+        raise NotReachableError(
+            f"coder 'mixing': its extension edgesync.delta._mixing is not installed, or {mixing.VARIABLE} is set; "
+            "install edgesync where there is a C compiler, or ask for the coder 'lzma'"
+        )
+    switches = ["--mixing"] if mixes and coder != "lzma" else []
     out = os.path.abspath(out)
     with storage_errors(out), _workshop(os.path.dirname(out)) as directory:
         made = os.path.join(directory, "delta")
-        follow("edgesync.delta.make", [os.fspath(base), os.fspath(result), made], progress)
+        follow("edgesync.delta.make", [*switches, os.fspath(base), os.fspath(result), made], progress)
         found = info(made)
         os.replace(made, out)
         fsync_dir(os.path.dirname(out))

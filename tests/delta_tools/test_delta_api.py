@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesync.delta import api, child
+from edgesync.delta import api, child, mixing
 from edgesync.wire.errors import (
     BaseModifiedError,
     BuildFailedError,
     DeltaCorruptError,
     EdgesyncError,
+    NotReachableError,
     StorageError,
     UnknownFormatError,
 )
@@ -46,6 +47,42 @@ def test_what_is_made_applies_and_tells_what_it_is_for(pair: Path, tmp_path: Pat
     assert told == api.verify(pair / "old", pair / "delta")
     assert told.length == (pair / "delta").stat().st_size < 2000
     assert (told.base_length, told.result_length) == ((pair / "old").stat().st_size, (pair / "new").stat().st_size)
+
+
+def asked(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coder: api.Coder | None) -> list[str]:
+    """The options with which the child is started that makes the delta."""
+    told: list[str] = []
+
+    def follow(module: str, arguments: list[str], progress: api.Progress | None) -> object:
+        told.extend(argument for argument in arguments if argument.startswith("--"))
+        return child.follow(module, arguments, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(api, "follow", follow)
+        api.make(pair / "old", pair / "new", tmp_path / "delta", coder=coder)
+    assert api.verify(pair / "old", tmp_path / "delta").result_length == (pair / "new").stat().st_size
+    return told
+
+
+@pytest.mark.mixing
+def test_a_delta_is_mixed_where_the_coder_is_there_unless_another_is_asked_for(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv(mixing.VARIABLE, raising=False)
+    cases: list[tuple[api.Coder | None, list[str]]] = [(None, ["--mixing"]), ("mixing", ["--mixing"]), ("lzma", [])]
+    for coder, options in cases:
+        assert asked(pair, tmp_path, monkeypatch, coder) == options
+
+
+def test_without_the_coder_a_delta_is_for_every_board_and_a_mixed_one_is_refused_by_name(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(mixing.VARIABLE, "1")
+    assert asked(pair, tmp_path, monkeypatch, None) == []
+    (tmp_path / "delta").unlink()
+    with pytest.raises(NotReachableError, match=mixing.VARIABLE):
+        api.make(pair / "old", pair / "new", tmp_path / "delta", coder="mixing")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_directory_holds_nothing_more_after_a_delta_than_the_delta(pair: Path):
