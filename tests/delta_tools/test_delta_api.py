@@ -227,7 +227,7 @@ def test_the_examples_of_the_manual_run(pair: Path, tmp_path: Path):
         (tmp_path / name).write_bytes((pair / source).read_bytes())
     subprocess.run([sys.executable, "-W", "error", "-c", "\n".join(examples)], cwd=tmp_path, check=True, timeout=60)
     commands = re.findall(r"^edgesync (delta .*)$", text, re.MULTILINE)
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         line = [sys.executable, "-m", "edgesync.cli.main", *command.split()]
         subprocess.run(line, cwd=tmp_path, check=True, timeout=60, stdout=subprocess.DEVNULL)
