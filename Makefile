@@ -3,7 +3,7 @@
 PYTHON ?= python3
 # Test processes; link and broker tests mostly wait, so more than two cores' worth.
 JOBS ?= 4
-# How long `make fuzz` searches.
+# How long `make fuzz` and `make fuzz-mixing` search.
 FUZZ_SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ STAMPS := $(VENV)/stamps
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url
 EXTRAS := --extra control --extra collector --extra postgres --extra zstd --extra lake --extra notebooks --extra sim --extra dev
 
-.PHONY: help install system demo test lint bench bench-delta notebooks sample-data fuzz lock clean
+.PHONY: help install system demo test lint bench bench-delta notebooks sample-data fuzz fuzz-mixing lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ sample-data: install ## Make the notebooks' data anew: a model fleet's day, thro
 
 fuzz: $(STAMPS)/fuzz ## Throw damaged deltas at the reader for FUZZ_SECONDS (60); needs a Python that atheris has wheels for
 	$(BIN)/python -m tests.fuzz.delta_reader -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/ build/fuzz/corpus
+
+fuzz-mixing: install ## Throw damaged streams at the mixing coder, built with sanitizers, for FUZZ_SECONDS (60); needs gcc
+	$(BIN)/python -m tests.fuzz.mixing $(FUZZ_SECONDS)
 
 lock: $(STAMPS)/python ## Pin all dependencies anew, with hashes, for every platform and Python
 	$(UV_COMPILE) --upgrade --python-version 3.10 pyproject.toml --output-file requirements/agent.txt

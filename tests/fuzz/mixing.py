@@ -1,0 +1,129 @@
+"""`make fuzz-mixing`: damaged streams for the context-mixing coder, built with AddressSanitizer and UBSan.
+
+One invariant: a stream says data that encode to this very stream, or it is refused with ValueError; nothing is read or
+written outside of what was given, no number overflows, and what was encoded decodes to itself. Any finding ends the
+process with the sanitizer's report, and the seed that repeats it.
+
+    python -m tests.fuzz.mixing [SECONDS [SEED]]
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import subprocess
+import sys
+import sysconfig
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+SOURCES = Path(__file__).parents[2] / "edgesync" / "delta" / "mixing_core"
+FLAGS = ("-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+ROUND = 40
+"""Streams of one round of the search."""
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+
+
+def missing() -> str:
+    """What is not here to build the extension with sanitizers, "" for nothing."""
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return f"Python.h of {sys.executable} is missing: its headers are not installed"
+    try:
+        return "" if _runtime().is_absolute() else "gcc has no AddressSanitizer (libasan)"
+    except FileNotFoundError:
+        return "gcc is not installed (apt-get install gcc libc6-dev)"
+
+
+def build(directory: Path, flags: Sequence[str] = SANITIZERS) -> Path:
+    """The extension in this directory, built with every warning as an error. Raises CalledProcessError."""
+    directory.mkdir(parents=True, exist_ok=True)
+    built = directory / "_mixing.abi3.so"
+    include = f"-I{sysconfig.get_path('include')}"
+    sources = sorted(str(path) for path in SOURCES.glob("*.c"))
+    subprocess.run(["gcc", *FLAGS, *flags, "-fPIC", "-shared", include, *sources, "-o", str(built)], check=True)
+    return built
+
+
+def command(built: Path, seconds: float, seed: int) -> tuple[list[str], dict[str, str]]:
+    """How to run this file's search on what was built, one round at least, and in which environment."""
+    settings = {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1", "PYTHONMALLOC": "malloc"}
+    arguments = [sys.executable, "-m", "tests.fuzz.mixing", "--search", str(built), str(seconds), str(seed)]
+    return arguments, {**os.environ, **settings, "LD_PRELOAD": str(_runtime())}
+
+
+def search(core: ModuleType, chance: random.Random) -> Counter[str]:
+    """Some streams, damaged; how many were whole, and how many refused. Raises AssertionError for a finding."""
+    found = Counter[str]()
+    for _ in range(ROUND):
+        data = _data(chance)
+        stream = core.encode_bytes(data, 2 * len(data) + 8)
+        assert core.decode_bytes(stream, len(data)) == data
+        assert core.encode_bytes(data, chance.randrange(len(stream))) is None
+        for _ in range(4):
+            damaged, size = _damage(stream, chance), max(0, len(data) + chance.choice((0, 0, -1, 1, 50)))
+            try:
+                said = core.decode_bytes(damaged, size)
+            except ValueError:
+                found["refused"] += 1
+            else:
+                assert core.encode_bytes(said, len(damaged)) == damaged
+                found["whole"] += 1
+    return found
+
+
+def _data(chance: random.Random) -> bytes:
+    """Something between noise and one byte again and again."""
+    letters = chance.randbytes(chance.choice((1, 2, 5, 256)))
+    data = bytes(chance.choices(letters, k=chance.choice((0, 1, 3, 40, 400, 3000))))
+    return data + data[: chance.randrange(len(data) + 1)]
+
+
+def _damage(stream: bytes, chance: random.Random) -> bytes:
+    damaged = bytearray(stream)
+    for _ in range(chance.randrange(3)):
+        damaged[chance.randrange(len(damaged))] = chance.choice((0, 255, chance.randrange(256)))
+    return bytes(damaged[: chance.choice((len(damaged), chance.randrange(len(damaged) + 1)))]) + chance.randbytes(
+        chance.choice((0, 0, 0, 1, 5))
+    )
+
+
+def _runtime() -> Path:
+    """The library that has to be loaded before all others; a mere name if there is none."""
+    asked = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    return Path(asked.stdout.strip())
+
+
+def _load(built: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("edgesync.delta._mixing", built)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def main(arguments: Sequence[str]) -> None:
+    if arguments[:1] == ["--search"]:
+        core, seconds, chance = _load(arguments[1]), float(arguments[2]), random.Random(int(arguments[3]))
+        end, found = time.monotonic() + seconds, search(core, chance)
+        while time.monotonic() < end:
+            found += search(core, chance)
+        print(f"{found['refused']} streams refused, {found['whole']} whole")
+        return
+    if reason := missing():
+        raise SystemExit(reason)
+    seconds, seed = (
+        float(arguments[0] if arguments else 60),
+        int(arguments[1]) if len(arguments) > 1 else time.time_ns(),
+    )
+    print(f"{seconds:g} s with seed {seed}", flush=True)
+    run, env = command(build(Path("build/fuzz/mixing")), seconds, seed)
+    raise SystemExit(subprocess.run(run, env=env, check=False).returncode)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
