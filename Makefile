@@ -18,8 +18,8 @@ help: ## Show this list
 
 install: system $(STAMPS)/install ## Make .venv with everything that the demo and the tests need
 
-system: ## Install mosquitto, git, iproute2 and PostgreSQL (as root on Debian), or say what is missing
-	@devices/workstation/install
+system: ## Install mosquitto, git, iproute2, gcc and PostgreSQL (as root on Debian), or say what is missing
+	@PYTHON=$(PYTHON) devices/workstation/install
 
 $(STAMPS)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
