@@ -16,7 +16,7 @@ MIXING = Extension(
     "edgesync.delta._mixing",
     sources=sorted(glob("edgesync/delta/mixing_core/*.c")),
     depends=sorted(glob("edgesync/delta/mixing_core/*.h")),
-    extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden"],
+    extra_compile_args=["-std=c11", "-O3", "-g0", "-fvisibility=hidden"],
     py_limited_api=True,
     optional=True,
 )
