@@ -38,10 +38,10 @@ def encode(
     lengths: tuple[int, int],
     *,
     quick: bool = False,
-    mixing: bool = False,  # noqa: ARG001 - no table is mixed yet
+    mixing: bool = False,
 ) -> bytes:
     """The chapter whose first segment is number `first`, between images of these lengths, with its segments; the quiet
-    ones are empty. `quick` is for `streams.pack`.
+    ones are empty. `quick` is for `streams.pack`; with `mixing` it tries the context-mixing coder for tables.
     """
     copies, tables = chapter.copies, chapter.tables
     base, result, regions, corrections = tables.base, tables.result, tables.regions, tables.corrections
@@ -81,7 +81,8 @@ def encode(
             type_runs=len(how.types.first),
             name_runs=len(how.names.first),
         )
-    packed = {name: streams.pack(name, data, quick=quick) for name, data in plain.items()}
+    limits = counts.limits() if mixing else {}
+    packed = {name: streams.pack(name, data, quick=quick, mixed=limits.get(name, 0)) for name, data in plain.items()}
     return encode_chapter(counts, packed, segments)
 
 

@@ -13,3 +13,39 @@ measurements."""
 def available() -> bool:
     """Whether deltas of this coder can be made and applied here. Nothing is loaded to find out."""
     return not os.environ.get(VARIABLE) and importlib.util.find_spec("edgesync.delta._mixing") is not None
+
+
+_TABLES = {
+    "copies": (0, 6),
+    "pieces": (1, 9),
+    "regions": (2, 9),
+    "corrections": (3, 9),
+    "types": (4, 6),
+    "names": (4, 6),
+}
+"""Stream -> its model in the extension, and most bytes of one of its numbers, as `Counts.limits` has it."""
+
+
+def is_table(stream: str) -> bool:
+    """Whether the coder has a model for this stream of a chapter."""
+    return stream in _TABLES
+
+
+def pack_table(stream: str, data: bytes, limit: int, most: int) -> bytes | None:
+    """A table of a chapter, packed to at most `most` bytes; None where it takes more, or numbers that no image needs.
+    `limit` is what `Counts.limits` says of the stream: it tells how many numbers there are.
+    """
+    from edgesync.delta import _mixing  # noqa: PLC0415 - the board may be without it
+
+    table, width = _TABLES[stream]
+    return _mixing.encode_table(table, data, limit // width, most)
+
+
+def unpack_table(stream: str, packed: bytes, limit: int) -> bytes:
+    """The inverse of `pack_table`. Raises ValueError for all but the one stream of some table, and takes time by the
+    limit alone.
+    """
+    from edgesync.delta import _mixing  # noqa: PLC0415 - the board may be without it
+
+    table, width = _TABLES[stream]
+    return _mixing.decode_table(table, packed, limit // width)

@@ -1,8 +1,9 @@
-"""The streams of a delta: bytes, packed by whichever of three methods makes them smallest. Standard library only.
+"""The streams of a delta: bytes, packed by whichever of four methods makes them smallest. Without the fourth, standard
+library only.
 
 The first byte of a packed stream says how: below 225 it is LZMA2 with the settings (pb * 5 + lp) * 9 + lc, as in an
-.lzma file; STORED and DEFLATED are for the short ones, which LZMA2's own headers would double. A stream of nothing has
-no bytes at all.
+.lzma file; STORED and DEFLATED are for the short ones, which LZMA2's own headers would double; MIXED is for tables, by
+the context-mixing coder, which not every board has. A stream of nothing has no bytes at all.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import lzma
 import zlib
 from typing import Any
 
-from edgesync.wire.errors import DeltaCorruptError
+from edgesync.delta import mixing
+from edgesync.wire.errors import DeltaCorruptError, UnknownFormatError
 
-STORED, DEFLATED = 225, 226
+STORED, DEFLATED, MIXED = 225, 226, 227
 DICTIONARY = 1 << 20
 """Bytes of dictionary in an LZMA2 decoder: a stream is never much longer than one segment."""
 _DEFLATE_BELOW = 1 << 15
@@ -30,8 +32,10 @@ _CONTEXTS = {
 }
 
 
-def pack(name: str, data: bytes, *, quick: bool = False) -> bytes:
-    """Pack the stream `name` as small as can be; if `quick`, in microseconds, without LZMA2."""
+def pack(name: str, data: bytes, *, quick: bool = False, mixed: int = 0) -> bytes:
+    """Pack the stream `name` as small as can be; if `quick`, in microseconds, without LZMA2. MIXED is tried for tables
+    if `mixed` gives the limit to which they will be unpacked.
+    """
     if not data:
         return b""
     packed = [bytes([STORED]) + data]
@@ -42,7 +46,9 @@ def pack(name: str, data: bytes, *, quick: bool = False) -> bytes:
             packed.append(_lzma(data, *settings))
             if len(packed[-1]) > len(data):
                 break  # noise, which other settings do not shrink either
-    return min(packed, key=len)
+    smallest = min(packed, key=len)
+    stream = mixing.pack_table(name, data, mixed, len(smallest) - 2) if mixed and mixing.is_table(name) else None
+    return smallest if stream is None else bytes([MIXED]) + stream
 
 
 def guess(data: bytes) -> int:
@@ -51,7 +57,9 @@ def guess(data: bytes) -> int:
 
 
 def unpack(part: str, name: str, packed: bytes | memoryview, limit: int) -> bytes:
-    """One stream, unpacked to at most `limit` bytes. Raises DeltaCorruptError for more, broken or trailing bytes."""
+    """One stream, unpacked to at most `limit` bytes. Raises DeltaCorruptError for more, broken or trailing bytes, and
+    UnknownFormatError for one of the context-mixing coder where that is not installed.
+    """
     if not packed:
         return b""
     method, rest = packed[0], memoryview(packed)[1:]
@@ -62,11 +70,13 @@ def unpack(part: str, name: str, packed: bytes | memoryview, limit: int) -> byte
             inflater = zlib.decompressobj(-zlib.MAX_WBITS)
             data = inflater.decompress(rest, limit + 1)
             whole = inflater.eof and not inflater.unused_data
+        elif method == MIXED and mixing.is_table(name):
+            data, whole = _unmixed(part, name, bytes(rest), limit), True
         else:
             decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_filters(*_settings(part, name, method)))
             data = decoder.decompress(rest, max_length=limit + 1)
             whole = decoder.eof and not decoder.unused_data
-    except (lzma.LZMAError, zlib.error) as error:
+    except (lzma.LZMAError, zlib.error, ValueError) as error:
         raise corrupt(part, name, f"does not unpack: {error}") from error
     if len(data) > limit:
         raise corrupt(part, name, f"unpacks to more than {limit} bytes")
@@ -83,6 +93,15 @@ def packed_limit(plain: int) -> int:
 def corrupt(name: str, field: str, text: str) -> DeltaCorruptError:
     """The error for one field of one chapter or segment."""
     return DeltaCorruptError(f"delta, {name}, {field}: {text}")
+
+
+def _unmixed(part: str, name: str, packed: bytes, limit: int) -> bytes:
+    if not mixing.available():
+        raise UnknownFormatError(
+            f"delta, {part}, {name}: only the context-mixing coder unpacks it, which is not installed here"
+            " (edgesync.delta._mixing); make the delta with --coder lzma"
+        )
+    return mixing.unpack_table(name, packed, limit)
 
 
 def _settings(part: str, name: str, method: int) -> tuple[int, int, int]:

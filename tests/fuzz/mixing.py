@@ -9,6 +9,7 @@ process with the sanitizer's report, and the seed that repeats it.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import random
@@ -17,15 +18,21 @@ import sys
 import sysconfig
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+
+from edgesync.delta import leb128
 
 SOURCES = Path(__file__).parents[2] / "edgesync" / "delta" / "mixing_core"
 FLAGS = ("-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 ROUND = 40
-"""Streams of one round of the search."""
+"""Streams of each kind in one round of the search."""
+TABLES = 5
+"""Models of tables."""
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+Encode = Callable[[bytes, int, int], "bytes | None"]
+Decode = Callable[[bytes, int], bytes]
 
 
 def missing() -> str:
@@ -60,19 +67,37 @@ def search(core: ModuleType, chance: random.Random) -> Counter[str]:
     found = Counter[str]()
     for _ in range(ROUND):
         data = _data(chance)
-        stream = core.encode_bytes(data, 2 * len(data) + 8)
-        assert core.decode_bytes(stream, len(data)) == data
-        assert core.encode_bytes(data, chance.randrange(len(stream))) is None
-        for _ in range(4):
-            damaged, size = _damage(stream, chance), max(0, len(data) + chance.choice((0, 0, -1, 1, 50)))
-            try:
-                said = core.decode_bytes(damaged, size)
-            except ValueError:
-                found["refused"] += 1
-            else:
-                assert core.encode_bytes(said, len(damaged)) == damaged
-                found["whole"] += 1
+        found += _damaged(
+            data, len(data), chance, lambda text, _, most: core.encode_bytes(text, most), core.decode_bytes
+        )
+        numbers, model = _numbers(chance), chance.randrange(TABLES)
+        calls = (functools.partial(call, model) for call in (core.encode_table, core.decode_table))
+        found += _damaged(leb128.encode(numbers), len(numbers), chance, *calls)
     return found
+
+
+def _damaged(data: bytes, size: int, chance: random.Random, encode: Encode, decode: Decode) -> Counter[str]:
+    found = Counter[str]()
+    stream = encode(data, size, 4 * len(data) + 64)
+    assert stream is not None
+    assert decode(stream, size) == data
+    assert encode(data, size, chance.randrange(len(stream))) is None
+    for _ in range(4):
+        damaged, other = _damage(stream, chance), max(0, size + chance.choice((0, 0, -1, 1, 50)))
+        try:
+            said = decode(damaged, other)
+        except ValueError:
+            found["refused"] += 1
+        else:
+            assert encode(said, other, len(damaged)) == damaged
+            found["whole"] += 1
+    return found
+
+
+def _numbers(chance: random.Random) -> list[int]:
+    """Rows of a table: numbers of all lengths, some of them again and again."""
+    some = [chance.getrandbits(chance.randrange(41)) for _ in range(9)]
+    return [chance.choice(some) for _ in range(3 * chance.choice((0, 1, 2, 30, 300)))]
 
 
 def _data(chance: random.Random) -> bytes:
