@@ -1,8 +1,5 @@
 # The extension in C (mixing_core/). It keeps nothing between calls. To encode gives None if the stream would take more
-# than `most` bytes; to decode raises ValueError for all but the one stream of `size` bytes of data.
-
-def encode_bytes(data: bytes, most: int, /) -> bytes | None: ...
-def decode_bytes(stream: bytes, size: int, /) -> bytes: ...
+# than `most` bytes; to decode raises ValueError for all but the one stream of some data.
 
 # Tables of a chapter: 0 copies, 1 pieces, 2 regions, 3 corrections, 4 runs. `data` has `count` numbers, column by
 # column, as `leb128` writes them. None also for what is not coded: numbers of more than 62 bits.

@@ -1,24 +1,25 @@
-"""The coder and the models in C, through the simplest of them: the same bytes come out, and have one stream."""
+"""The core of the mixing coder, through the smallest model: the same bytes come out, and have one stream."""
 
 from __future__ import annotations
 
 import hashlib
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.mixing
+from tests.fuzz import mixing
+
 TEXT = (Path(__file__).parents[2] / "LICENSE").read_bytes()
 REFUSED = "the stream is cut off, damaged, or has bytes behind its end"
 LIKELY = st.lists(st.sampled_from([b"\0", b"\xff", b"ab", b"word"]), max_size=400).map(b"".join)
 
 
 @pytest.fixture(scope="module")
-def core():
-    return import_module("edgesync.delta._mixing")
+def core(tmp_path_factory, require):
+    require(mixing.missing())
+    return mixing.load(mixing.build(tmp_path_factory.mktemp("core"), ["-O3"]), "mixing_bytes")
 
 
 def says(core, stream, size):

@@ -25,6 +25,8 @@ from types import ModuleType
 from edgesync.delta import leb128
 
 SOURCES = Path(__file__).parents[2] / "edgesync" / "delta" / "mixing_core"
+BYTES = Path(__file__).parents[1] / "delta" / "mixing_bytes.c"
+"""The smallest model, an extension of the tests' own."""
 FLAGS = ("-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 ROUND = 40
 """Streams of each kind in one round of the search."""
@@ -46,29 +48,39 @@ def missing() -> str:
 
 
 def build(directory: Path, flags: Sequence[str] = SANITIZERS) -> Path:
-    """The extension in this directory, built with every warning as an error. Raises CalledProcessError."""
+    """The directory, with the extension and the tests' own, every warning an error. Raises CalledProcessError."""
     directory.mkdir(parents=True, exist_ok=True)
-    built = directory / "_mixing.abi3.so"
-    include = f"-I{sysconfig.get_path('include')}"
-    sources = sorted(str(path) for path in SOURCES.glob("*.c"))
-    subprocess.run(["gcc", *FLAGS, *flags, "-fPIC", "-shared", include, *sources, "-o", str(built)], check=True)
-    return built
+    command = ["gcc", *FLAGS, *flags, "-fPIC", "-shared", f"-I{sysconfig.get_path('include')}", f"-I{SOURCES}"]
+    sources = {"_mixing": sorted(SOURCES.glob("*.c")), "mixing_bytes": [BYTES, SOURCES / "model.c"]}
+    for name, files in sources.items():
+        subprocess.run([*command, *files, "-o", directory / f"{name}.abi3.so"], check=True)
+    return directory
+
+
+def load(directory: Path, name: str) -> ModuleType:
+    """One of the two extensions that were built there."""
+    spec = importlib.util.spec_from_file_location(name, directory / f"{name}.abi3.so")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def command(built: Path, seconds: float, seed: int) -> tuple[list[str], dict[str, str]]:
-    """How to run this file's search on what was built, one round at least, and in which environment."""
+    """How to run this file's search on what was built there, one round at least, and in which environment."""
     settings = {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1", "PYTHONMALLOC": "malloc"}
     arguments = [sys.executable, "-m", "tests.fuzz.mixing", "--search", str(built), str(seconds), str(seed)]
     return arguments, {**os.environ, **settings, "LD_PRELOAD": str(_runtime())}
 
 
-def search(core: ModuleType, chance: random.Random) -> Counter[str]:
+def search(directory: Path, chance: random.Random) -> Counter[str]:
     """Some streams, damaged; how many were whole, and how many refused. Raises AssertionError for a finding."""
-    found = Counter[str]()
+    core, small, found = load(directory, "_mixing"), load(directory, "mixing_bytes"), Counter[str]()
     for _ in range(ROUND):
         data = _data(chance)
         found += _damaged(
-            data, len(data), chance, lambda text, _, most: core.encode_bytes(text, most), core.decode_bytes
+            data, len(data), chance, lambda text, _, most: small.encode_bytes(text, most), small.decode_bytes
         )
         numbers, model = _numbers(chance), chance.randrange(TABLES)
         calls = (functools.partial(call, model) for call in (core.encode_table, core.decode_table))
@@ -122,21 +134,12 @@ def _runtime() -> Path:
     return Path(asked.stdout.strip())
 
 
-def _load(built: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("edgesync.delta._mixing", built)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def main(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["--search"]:
-        core, seconds, chance = _load(arguments[1]), float(arguments[2]), random.Random(int(arguments[3]))
-        end, found = time.monotonic() + seconds, search(core, chance)
+        built, seconds, chance = Path(arguments[1]), float(arguments[2]), random.Random(int(arguments[3]))
+        end, found = time.monotonic() + seconds, search(built, chance)
         while time.monotonic() < end:
-            found += search(core, chance)
+            found += search(built, chance)
         print(f"{found['refused']} streams refused, {found['whole']} whole")
         return
     if reason := missing():
