@@ -110,7 +110,7 @@ def test_no_damage_of_a_stream_gives_its_table():
 
 
 def test_numbers_of_more_than_62_bits_are_left_to_the_other_methods(core):
-    whole, too_long = leb128.encode([(1 << 62) - 1] * 3), leb128.encode([(1 << 63) - 1] * 3)
+    whole, too_long = leb128.encode([1 << 61, 1, 1]), leb128.encode([(1 << 63) - 1, 1, 1])
     for model in MODELS:
         assert core.decode_table(model, core.encode_table(model, whole, 3, 999), 3) == whole
         assert core.encode_table(model, too_long, 3, 999) is None
@@ -144,7 +144,8 @@ def test_a_chapter_with_mixed_tables_comes_back(known):
 
 
 def test_copies_of_a_later_chapter_may_come_from_before_its_start():
-    rows = [(5 * SEGMENT + 100 * row, 90 * row + row % 3 * 7000, 60) for row in range(90)]
+    chance = random.Random(5)
+    rows = [(5 * SEGMENT + 100 * row, chance.randrange(4 * SEGMENT), chance.randrange(16, 99)) for row in range(200)]
     known = Chapter(Copies(*ints(rows, 3)), NO_TABLES)
     lengths = (5 * SEGMENT, 6 * SEGMENT)
     data = chapter.encode(known, 5, [b""], lengths, mixing=True)
@@ -165,4 +166,4 @@ def test_each_machine_makes_the_same_streams(core):
     made = hashlib.sha256()
     for model in MODELS:
         made.update(core.encode_table(model, leb128.encode(numbers), len(numbers), 1 << 16))
-    assert made.hexdigest()[:16] == "0b05d63d84e7c628"
+    assert made.hexdigest()[:16] == "8a1b9cfceebf85cd"

@@ -5,7 +5,6 @@ enum {
     KIND_BITS = 3,
     JUMP = COPIES_TRACKS,
     FAR = 25, /* cost from which a row is a jump */
-    REGION = 18, /* bits of a place within what counts as one region of the base */
 };
 
 _Static_assert(JUMP == (1 << KIND_BITS) - 1, "the kinds of rows fill their tree");
@@ -41,8 +40,8 @@ static uint64_t code_gap(const Copies *copies, Numbers *model, Coder *coder, uin
     uint32_t gaps = pair(bit_length(copies->gaps[0]), bit_length(copies->gaps[1]));
     Number number = {
         .column = GAP,
-        .contexts = 5,
-        .context = {0, pair(kind, size), pair(kind, copies->end & 15), gaps, (uint32_t)copies->sizes[0] << 3 | kind},
+        .contexts = 4,
+        .context = {0, pair(kind, size), pair(kind, copies->end & 15), gaps},
         .details = 2,
         .detail = {pair(kind, size), gaps},
         .at = copies->end,
@@ -61,22 +60,21 @@ static uint32_t code_kind(const Copies *copies, Numbers *model, Coder *coder, ui
     return numbers_choice(model, coder, KIND, sizeof contexts / sizeof *contexts, contexts, KIND_BITS, kind);
 }
 
-/* The step from a track: as far back as it came, or over what is new in the result, or any. */
+/* The step from a track: as far back as it came, or on from where its last row ended in the base, or any. */
 static uint64_t code_step(const Copies *copies, Numbers *model, Coder *coder, uint32_t kind, uint64_t at, uint32_t gap,
                           uint64_t step)
 {
     const Track *track = &copies->tracks[kind];
-    uint64_t back = track->before - track->shift, fresh = at - track->end;
+    uint64_t back = track->before - track->shift, on = track->end - at;
     Number number = {
         .column = STEP,
         .contexts = 4,
-        .context = {0, gap, pair(kind, size_of(copies->step)), pair(kind, bit_length(fresh))},
+        .context = {0, gap, pair(kind, size_of(copies->step)), pair(kind, size_of(on))},
         .details = 2,
-        .detail = {gap, pair(kind, bit_length(fresh))},
+        .detail = {gap, pair(kind, size_of(on))},
         .guesses = 2,
-        .guess = {back, fresh},
+        .guess = {back, on},
         .at = at + track->shift,
-        .mood = gap,
     };
     return numbers_signed(model, coder, &number, step);
 }
@@ -90,11 +88,10 @@ static uint64_t code_jump(Copies *copies, Numbers *model, Coder *coder, uint64_t
         .column = PLACE,
         .contexts = 2,
         .context = {0, gap},
-        .details = 2,
-        .detail = {gap, (uint32_t)(here >> REGION)},
+        .details = 1,
+        .detail = {gap},
         .guesses = 2,
         .guess = {here, last->next},
-        .mood = gap,
     };
     return last->next = copies->jump = numbers_signed(model, coder, &number, base);
 }
@@ -108,12 +105,11 @@ static uint64_t code_size(Copies *copies, Numbers *model, Coder *coder, uint32_t
         .column = SIZE,
         .contexts = 4,
         .context = {0, pair(kind, gap), sizes, pair(kind, bit_length(magnitude(copies->step)))},
-        .details = 2,
-        .detail = {pair(kind, gap), sizes},
+        .details = 1,
+        .detail = {pair(kind, gap)},
         .guesses = 1,
         .guess = {place->size},
         .at = at,
-        .mood = kind,
     };
     return place->size = numbers_unsigned(model, coder, &number, size);
 }

@@ -2,7 +2,8 @@
    result) from the row before.
 
    Most rows go on from one of a few shifts that were there before, or end a short excursion and return to one: these
-   are tracks, the one that was used last first. The other rows jump, to places that are often known as well. */
+   are tracks, the one that was used last first. The other rows jump, to places that are often known as well. Runs of
+   types and names, taken from the base in another order, are copies of another measure. */
 
 #ifndef EDGESYNC_MIXING_COPIES_H
 #define EDGESYNC_MIXING_COPIES_H

@@ -8,7 +8,6 @@ enum {
     TREE_MOST = (1 << TREE_BITS) - 1,
     TOP_BITS = 4,  /* bits behind the highest, of which the details tell something */
     LOW_BITS = 4,  /* the last bits, which show where things are aligned */
-    SHORT = 8,     /* lengths from here on are one to the last bits */
 
     SET_SIGN = 1 << TREE_BITS, /* sets of weights: the nodes of a tree, the sign, the bits by their place */
     SET_BITS = SET_SIGN + 1,
@@ -21,7 +20,7 @@ enum {
 
 _Static_assert(SET_BITS + (TOP_BITS + 1) * (LOW_BITS + 1) <= NUMBERS_SETS, "a place for each set of weights");
 _Static_assert(NUMBERS_CONTEXTS + NUMBERS_GUESSES <= NUMBERS_INPUTS, "each context of a length is an opinion");
-_Static_assert(1 + NUMBERS_GUESSES + 2 + NUMBERS_DETAILS <= NUMBERS_INPUTS, "each context of a bit is an opinion");
+_Static_assert(1 + NUMBERS_GUESSES + 1 + NUMBERS_DETAILS <= NUMBERS_INPUTS, "each context of a bit is an opinion");
 
 void numbers_start(Numbers *model)
 {
@@ -116,12 +115,10 @@ static uint32_t inside(const Number *number, uint32_t length, uint32_t sign, uin
         hashes[inputs++] = hash2(stands, is_negative(guess) << 16 | name | ROLE_GUESS | i);
     }
     if (shift < LOW_BITS) {
-        uint32_t at = (uint32_t)(sign ? -number->at : number->at) + known;
-        uint32_t low = name << 8 | sign << 8 | shift << 4 | (at & ((1 << LOW_BITS) - 1));
-        hashes[inputs++] = hash2(low, ROLE_LOW);
-        hashes[inputs++] = hash2(low, ROLE_LOW | 1 | number->mood << 12 | (length < SHORT ? length : SHORT) << 8);
+        uint32_t sum = (uint32_t)(sign ? -number->at : number->at) + known; /* or difference, but for the bits to come */
+        hashes[inputs++] = hash2(name << 8 | sign << 8 | shift << 4 | (sum & ((1 << LOW_BITS) - 1)), ROLE_LOW);
     }
-    if (length - shift < TOP_BITS + 2 || shift < LOW_BITS)
+    if (length - 2 - shift < TOP_BITS)
         for (uint32_t i = 0; i < number->details; i++)
             hashes[inputs++] = hash(path + hash2(number->detail[i], i));
     return inputs;

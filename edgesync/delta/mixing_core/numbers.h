@@ -12,7 +12,7 @@ enum {
     NUMBERS_COLUMNS = 7,     /* kinds of numbers in a table */
     NUMBERS_SETS = 64,       /* sets of weights of a column */
     NUMBERS_LONGEST = 62,    /* bits of a number: below the 63 that nine bytes hold, for those with a sign */
-    NUMBERS_CONTEXTS = 5,
+    NUMBERS_CONTEXTS = 4,
     NUMBERS_DETAILS = 2,
     NUMBERS_GUESSES = 3,
 };
@@ -28,11 +28,10 @@ typedef struct {
     uint32_t column;
     uint32_t contexts, details, guesses;
     uint32_t context[NUMBERS_CONTEXTS]; /* of the length and the sign */
-    uint32_t detail[NUMBERS_DETAILS];   /* of the first bits and the last, each with all bits before it */
+    uint32_t detail[NUMBERS_DETAILS];   /* of the first bits, each with those before it */
     uint64_t guess[NUMBERS_GUESSES];
     uint64_t vague; /* bits that the first guess does not tell */
     uint64_t at;    /* what the number is added to: their sum is often a multiple of 2, 4, 8 or 16 */
-    uint32_t mood;  /* in which case the sum is one */
 } Number;
 
 static inline uint32_t bit_length(uint64_t value)

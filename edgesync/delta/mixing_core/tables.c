@@ -16,11 +16,11 @@ typedef struct {
     uint32_t is_signed; /* a bit for each column; one more for what is left behind the last whole row */
 } Shape;
 
+/* Of those that are no rows of copies. */
 static const Shape shapes[TABLES] = {
     [TABLE_PIECES] = {6, 3, 1 << 2 | 1 << 5 | 1 << 6}, /* as if both images had equally many */
     [TABLE_REGIONS] = {4, 1, 1 << 2 | 1 << 3},
     [TABLE_CORRECTIONS] = {2, 1, 1 << 1},
-    [TABLE_RUNS] = {3, 1, 1 << 1},
 };
 
 /* Of each column: the numbers of the last two rows, and the sum of all. */
@@ -88,23 +88,26 @@ static int code_rows(Numbers *model, Coder *coder, const Shape *shape, uint64_t 
     return is_sound;
 }
 
-static int code_copies(Tables *model, Coder *coder, uint64_t *numbers, size_t count)
+/* Rows of copies: size, gap, step of the shift. Rows of runs are alike: gap, step from where the run before ended in the
+   base, size; their shift steps by the gap less. */
+static int code_copies(Tables *model, Coder *coder, TableName table, uint64_t *numbers, size_t count)
 {
     size_t rows = count / 3;
-    int is_sound = count % 3 == 0;
+    int is_sound = count % 3 == 0, are_runs = table == TABLE_RUNS;
+    uint64_t *sizes = numbers + (are_runs ? 2 * rows : 0), *gaps = numbers + (are_runs ? 0 : rows);
+    uint64_t *steps = numbers + (are_runs ? rows : 2 * rows);
 
     for (size_t row = 0; row < rows; row++) {
-        uint64_t *size = &numbers[row], *gap = &numbers[rows + row], *step = &numbers[2 * rows + row];
         Copy copy = {0};
         if (!coder->decoding)
-            copy = (Copy){*size, *gap, unfold(*step)};
+            copy = (Copy){sizes[row], gaps[row], unfold(steps[row]) - (are_runs ? gaps[row] : 0)};
         is_sound &= copies_row(&model->copies, &model->numbers, coder, &copy);
         if (coder->decoding) {
-            *size = copy.size;
-            *gap = copy.gap;
-            *step = fold(copy.step);
+            sizes[row] = copy.size;
+            gaps[row] = copy.gap;
+            steps[row] = fold(copy.step + (are_runs ? copy.gap : 0));
         }
-        is_sound &= *step >> 63 == 0;
+        is_sound &= steps[row] >> 63 == 0;
     }
     return is_sound;
 }
@@ -112,7 +115,7 @@ static int code_copies(Tables *model, Coder *coder, uint64_t *numbers, size_t co
 int tables_code(Tables *model, Coder *coder, TableName table, uint64_t *numbers, size_t count)
 {
     numbers_start(&model->numbers);
-    int is_sound = table == TABLE_COPIES ? code_copies(model, coder, numbers, count)
-                                         : code_rows(&model->numbers, coder, &shapes[table], numbers, count);
+    int is_sound = shapes[table].columns ? code_rows(&model->numbers, coder, &shapes[table], numbers, count)
+                                         : code_copies(model, coder, table, numbers, count);
     return is_sound && !model->numbers.is_lost;
 }
