@@ -70,7 +70,8 @@ def _ways(changes: list[Change], server: client.Client) -> list[Way]:
     """For each change of an image the smallest blob that the server has for it, or None."""
     from edgesync.control.types import Image
 
-    blobs = sorted(server.get("/v1/blobs")["blobs"], key=lambda blob: -int(blob["bytes"]))
+    # The smallest comes last and is kept; of two of one size that which every board can apply.
+    blobs = sorted(server.get("/v1/blobs")["blobs"], key=lambda blob: (int(blob["bytes"]), blob["coder"]), reverse=True)
     made: dict[tuple[str, str | None], dict[str, Any]] = {(blob["result"], blob["base"]): blob for blob in blobs}
     ways: list[Way] = []
     for change in changes:

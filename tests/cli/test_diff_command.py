@@ -108,11 +108,13 @@ def test_a_server_that_is_named_says_what_it_sends_for_each_change(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[-1] == "BY"
     assert lines[1].endswith("delta, 2,627 bytes")
-    made.append({"result": new, "base": old, "kind": "delta", "coder": "mixing", "bytes": 2200})
-    for order in (made, made[::-1]):
-        made[:] = order
-        assert run(fleet, "--socket", "/none") == 0
-        assert capsys.readouterr().out.splitlines()[1].endswith("mixed delta, 2,200 bytes")
+    plain = made[0]
+    for size, words in ((2200, "  mixed delta, 2,200 bytes"), (2627, "  delta, 2,627 bytes")):
+        mixed = {**plain, "coder": "mixing", "bytes": size}
+        for order in ([plain, mixed], [mixed, plain]):
+            made[:] = order
+            assert run(fleet, "--socket", "/none") == 0
+            assert capsys.readouterr().out.splitlines()[1].endswith(words)
     made.append({"result": new, "base": None, "kind": "full", "coder": "lzma", "bytes": 99})  # type: ignore[dict-item]
     assert run(fleet, "--socket", "/none", "--json") == 0
     assert json.loads(capsys.readouterr().out)[0]["way"] == {"kind": "full", "coder": "lzma", "bytes": 99}

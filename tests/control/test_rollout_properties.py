@@ -387,6 +387,8 @@ class Rollouts(RuleBasedStateMachine):
             offered, desired = board.offered, self.broker.get(device)
             if not (offered and desired and board.reported and desired.config == board.wants_config):
                 continue
+            if offered.digests != board.wants:
+                continue  # of an older revision, in force until the board's turn comes
             if board.reported.version >= offered.first and offered.new_config in board.quarantine:
                 assert board.status in (Status.FAILED, Status.LOST, Status.ACTIVATED)
 
