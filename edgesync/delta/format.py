@@ -1,10 +1,11 @@
-"""The container of a delta, "esd3": its headers. What the streams behind them hold is in `chapter` and `segment`, how
+"""The container of a delta, "esd4": its headers. What the streams behind them hold is in `chapter` and `segment`, how
 they are packed in `streams`.
 
     delta    =  header, then chapters, until their segments make the result
     chapter  =  header, then the streams copies, pieces, regions, corrections, types, records, names, strings, as far
                 as it has them, then its loud segments
-    segment  =  header, then the streams gaps, values, extra (form WORDS) or differences, extra (form BYTES)
+    segment  =  header, then the streams gaps, values, extra (form WORDS); differences, extra (form BYTES); or gaps,
+                changes, extra (form SPARSE)
 
 docs/delta-format.md says every byte. Pure, and standard library only. Every length is checked against a limit before
 anything of that length is read or allocated.
@@ -32,7 +33,7 @@ NUMBER_LIMIT = 6
 ADDRESS_LIMIT = 9
 """Bytes of one number about an address: 63 bits."""
 GAP_LIMIT = 3
-"""Bytes of one gap: a segment has 2**18 words."""
+"""Bytes of one gap: a segment has 2**20 bytes."""
 CHECK = 6
 """Bytes of SHA-256 in a segment's header. They tell a segment that is there already from one that is not; what the
 image is, its own hash says."""
@@ -51,7 +52,10 @@ DERIVED_LIMIT = 1 << 23
 DERIVED_ALIGNMENT = 8
 """The derived bytes lie behind the base, from a multiple of this on, so that their words are words."""
 
-MAGIC = b"esd3"
+BYTES, SPARSE, WORDS = 0, 1, 3
+"""The form of a segment; WORDS is the least of many, one for each number of corrected words. 2 is none yet."""
+
+MAGIC = b"esd4"
 HEADER_LIMIT = len(MAGIC) + BASE_HASH + HASH + 2 * NUMBER_LIMIT
 PART_LIMIT = 21 * NUMBER_LIMIT
 """Bytes of the longest header of a delta, and of a chapter or segment."""
@@ -174,13 +178,18 @@ class ChapterHeader:
 @dataclass(frozen=True, slots=True)
 class SegmentHeader:
     """Segment `number`: the start of the hash of its output (nothing if it is the only loud one of its chapter), and
-    how many of its words are corrected; None if its bytes are.
+    its form: BYTES, SPARSE, or WORDS and how many of them are corrected.
     """
 
     part: Part
     number: int
     check: bytes
-    words: int | None
+    form: int
+
+    @property
+    def words(self) -> int | None:
+        """How many words are corrected; None if bytes are."""
+        return self.form - WORDS if self.form >= WORDS else None
 
 
 def header_of(base_length: int, base_sha256: Digest, result_length: int, result_sha256: Digest) -> Header:
@@ -241,12 +250,17 @@ def parse_segment_header(
     head.name = name = f"segment {number}"
     output = header.output_length(number)
     check = b"" if alone else head.take("check", CHECK)
-    form = head.number("words", -(-output // WORD) + 1)
-    limits = {"differences": output, "extra": output}
-    if form:
-        limits = {"gaps": (form - 1) * GAP_LIMIT, "values": (form - 1) * WORD, "extra": output}
-    packed = {stream: head.packed(stream, limit) for stream, limit in limits.items() if limit}
-    return SegmentHeader(Part(name, packed), number, check, form - 1 if form else None), head.at
+    form = head.number("form", WORDS + -(-output // WORD))
+    if form == BYTES:
+        limits = {"differences": output}
+    elif form == SPARSE:
+        limits = {"gaps": output, "changes": output}  # a gap is never longer than the bytes that it tells of
+    elif form >= WORDS:
+        limits = {"gaps": (form - WORDS) * GAP_LIMIT, "values": (form - WORDS) * WORD}
+    else:
+        raise corrupt(name, "form", f"found {form}, which is none")
+    packed = {stream: head.packed(stream, limit) for stream, limit in (limits | {"extra": output}).items() if limit}
+    return SegmentHeader(Part(name, packed), number, check, form), head.at
 
 
 def encode_chapter(counts: Counts, packed: Mapping[str, bytes], segments: Sequence[bytes]) -> bytes:
@@ -266,12 +280,9 @@ def encode_chapter(counts: Counts, packed: Mapping[str, bytes], segments: Sequen
     return b"".join(out)
 
 
-def encode_segment(words: int | None, check: bytes, packed: Sequence[bytes]) -> bytes:
-    """A loud segment without the number of quiet ones before it, from its packed streams. `words` is the number of
-    corrected words, None for the form BYTES.
-    """
-    form = 0 if words is None else words + 1
-    sent = packed[2:] if form == 1 else packed  # without corrected words there are neither gaps nor values
+def encode_segment(form: int, check: bytes, packed: Sequence[bytes]) -> bytes:
+    """A loud segment without the number of quiet ones before it, from its packed streams."""
+    sent = packed[2:] if form == WORDS else packed  # without corrected words there are neither gaps nor values
     return check + leb128.encode([form]) + leb128.encode(map(len, sent)) + b"".join(sent)
 
 

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from itertools import accumulate, compress
 
 from edgesync.delta import leb128
-from edgesync.delta.format import NUMBER_LIMIT, SEGMENT, WORD, ChapterHeader, SegmentHeader, derived_at
+from edgesync.delta.format import (
+    GAP_LIMIT,
+    NUMBER_LIMIT,
+    SEGMENT,
+    SPARSE,
+    WORD,
+    ChapterHeader,
+    SegmentHeader,
+    derived_at,
+)
 from edgesync.delta.streams import corrupt
 from edgesync.wire.blob import short_hash
 
@@ -79,17 +88,38 @@ def rows(head: ChapterHeader, body: bytes, first: int, lengths: tuple[int, int])
 
 
 def decode(known: Rows, head: SegmentHeader, body: bytes, window: range, read_base: ReadBase) -> memoryview:
-    """The bytes of the result at the offsets of `window`, from a segment of form BYTES, proved by their hash.
+    """The bytes of the result at the offsets of `window`, from a segment of form BYTES or SPARSE, proved by their
+    hash.
 
     Raises DeltaCorruptError that names the field, and whatever `read_base` raises.
     """
     copies = list(known.window(window.start, window.stop))
     copied = sum(length for _, _, length in copies)
-    differences = head.part.unpack(body, "differences", copied)
+    if head.form == SPARSE:
+        differences = _spread(head, body, copied)
+    else:
+        differences = head.part.unpack(body, "differences", copied)
     extra = new_bytes(head, body, len(window) - copied)
     result = memoryview(draft(copies, extra, len(window), read_base, differences))[: len(window)]
     check(head, result)
     return result
+
+
+def _spread(head: SegmentHeader, body: bytes, copied: int) -> bytes:
+    """The difference of each of the `copied` bytes, from those that are not 0 and the gaps between them."""
+    part = head.part
+    changes = part.unpack(body, "changes", copied)
+    try:
+        gaps = leb128.decode(part.unpack(body, "gaps", copied), len(changes), GAP_LIMIT)
+    except leb128.VarintError as error:
+        raise part.corrupt("gaps", str(error)) from error
+    if (end := sum(gaps) + len(gaps)) > copied:
+        raise part.corrupt("gaps", f"lead to byte {end} of {copied} that are copied")
+    differences, place = bytearray(copied), -1
+    for gap, change in zip(gaps, changes, strict=True):
+        place += gap + 1
+        differences[place] = change
+    return bytes(differences)
 
 
 def copy(known: Rows, number: int, window: range, read_base: ReadBase) -> memoryview:

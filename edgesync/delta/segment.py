@@ -5,7 +5,8 @@
     corrected  word by word, little-endian, modulo 2**32, something is added where the result still differs
 
 That is the form WORDS. In the form BYTES (`plain`), better for other machines' code and for text, nothing is predicted,
-and to each copied byte its difference is added. A segment that is plain copies is quiet: it is not in the delta at all.
+and to each copied byte its difference is added; in the form SPARSE, to the few that have one, and gaps say which. A
+segment that is plain copies is quiet: it is not in the delta at all.
 
 Words that refer to the same thing need the same correction or none, and instructions of one kind change together. So
 the words are ordered by the kind of reference and by what they refer to, the others by their upper half, which in an
@@ -15,6 +16,8 @@ words that change, and the values.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +25,7 @@ from edgesync.delta import aarch64, kinds, rewrite, varint
 from edgesync.delta.aarch64 import Words
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies
-from edgesync.delta.format import CHECK, GAP_LIMIT, WORD, SegmentHeader, encode_segment
+from edgesync.delta.format import BYTES, CHECK, GAP_LIMIT, SPARSE, WORD, WORDS, SegmentHeader, encode_segment
 from edgesync.delta.leb128 import VarintError
 from edgesync.delta.order import ascending
 from edgesync.delta.plain import ReadBase, check, draft, new_bytes
@@ -32,8 +35,8 @@ from edgesync.delta.varint import Ints
 from edgesync.wire.blob import short_hash
 
 _STRAIGHT = np.isin(np.arange(kinds.SIZE + 1), kinds.STRAIGHT)
-_CLEAR, _SMALL = 1.5, 200
-"""A form that is guessed to be a half and 200 bytes larger than the other is not tried: guesses are that good."""
+_CLEAR, _SMALL = 2, 200
+"""A form that is guessed to be twice and 200 bytes larger than another is not tried: guesses are that good."""
 
 
 def encode(
@@ -46,7 +49,7 @@ def encode(
     mixing: bool = False,  # noqa: ARG001 - no form is mixed yet
 ) -> bytes:
     """The segment that makes `result`, the bytes of the image from `offset` on (at most SEGMENT of them), in the form
-    that is smaller; nothing if plain copies make it. If `quick`, it has form BYTES, and its streams are packed in
+    that is smallest; nothing if plain copies make it. If `quick`, it is not of words, and its streams are packed in
     microseconds.
     """
     copies = chapter.copies.window(offset, offset + len(result))
@@ -59,17 +62,17 @@ def encode(
     if not extra and data[: len(result)] == result:
         return b""
     packed = pack("extra", extra, quick=quick)
-    forms: list[tuple[int | None, dict[str, bytes]]] = [_bytes(wanted, data, fresh)]
+    forms = [*_bytes(wanted, data, fresh)]
     if not quick:
         forms.append(_words(chapter, copies, result, offset, data))
     guesses = [sum(guess(stream) for stream in streams.values()) for _, streams in forms]
     coded = [
         encode_segment(
-            words,
+            form,
             short_hash(result)[:CHECK],
             [*(pack(name, data, quick=quick) for name, data in streams.items()), packed],
         )
-        for (words, streams), size in zip(forms, guesses, strict=True)
+        for (form, streams), size in zip(forms, guesses, strict=True)
         if size < _CLEAR * min(guesses) + _SMALL
     ]
     return min(coded, key=len)
@@ -78,7 +81,7 @@ def encode(
 def _words(
     chapter: Chapter, copies: Copies, result: bytes, offset: int, data: bytearray
 ) -> tuple[int, dict[str, bytes]]:
-    """How many words of the draft are corrected, and the streams that say how."""
+    """The form WORDS of so many words of the draft as are corrected, and the streams that say how."""
     words = np.frombuffer(bytes(data), "<u4").copy()
     target = np.frombuffer(result.ljust(len(data), b"\0"), "<u4")
     kind, keys = _predict(words, copies, offset, chapter)
@@ -90,13 +93,18 @@ def _words(
     bent = where[straight]
     values[straight] = aarch64.straighten(target[bent]) - aarch64.straighten(words[bent])
     gaps = varint.encode(np.diff(changed, prepend=-1) - 1)
-    return len(changed), {"gaps": gaps, "values": values.tobytes()}
+    return WORDS + len(changed), {"gaps": gaps, "values": values.tobytes()}
 
 
-def _bytes(wanted: NDArray[np.uint8], data: bytearray, fresh: Mask) -> tuple[None, dict[str, bytes]]:
-    """The differences of all copied bytes up to the last that is not zero."""
+def _bytes(wanted: NDArray[np.uint8], data: bytearray, fresh: Mask) -> Iterator[tuple[int, dict[str, bytes]]]:
+    """The differences of all copied bytes up to the last that is not zero; and only those that are not, with the gaps
+    between them.
+    """
     differences = (wanted - np.frombuffer(data, np.uint8, len(wanted)))[~fresh]
-    return None, {"differences": differences.tobytes().rstrip(b"\0")}
+    yield BYTES, {"differences": differences.tobytes().rstrip(b"\0")}
+    changed = np.flatnonzero(differences)
+    gaps = varint.encode(np.diff(changed, prepend=-1) - 1)
+    yield SPARSE, {"gaps": gaps, "changes": differences[changed].tobytes()}
 
 
 def decode(chapter: Chapter, head: SegmentHeader, body: bytes, window: range, read_base: ReadBase) -> memoryview:

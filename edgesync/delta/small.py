@@ -1,7 +1,7 @@
 """Deltas of small images, made in the caller's own process and in about a millisecond: bundles of config.
 
-An ordinary delta comes out, of one segment of form BYTES: its decoder needs no numpy. No programs are looked for, and
-streams are stored or deflated, never in LZMA2, which would take longer than all the rest.
+An ordinary delta comes out, of one segment of form BYTES or SPARSE: its decoder needs no numpy. No programs are looked
+for, and streams are stored or deflated, never in LZMA2, which would take longer than all the rest.
 """
 
 from __future__ import annotations

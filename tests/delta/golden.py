@@ -51,17 +51,26 @@ def text() -> tuple[bytes, bytes]:
 
 
 def bytes_of_another_machine() -> tuple[bytes, bytes]:
-    """Every seventh byte differs by what is next to it: no words, and too much for a short stream."""
-    old = stream("another machine", 60_000)
-    new = bytearray(old)
-    new[::7] = bytes((byte + (byte >> 4)) & 0xFF for byte in old[::7])
+    """Instructions of 23 bytes that change in one of sixteen ways: no words, and too much for a short stream."""
+    old, chance = stream("another machine", 23 * 1200), stream("ways", 16 * 11 + 1200)
+    ways = [chance[11 * way : 11 * way + 11] + bytes(12) for way in range(16)]
+    changes = b"".join(ways[choice % 16] for choice in chance[-1200:])
+    return old, bytes((byte + change) & 0xFF for byte, change in zip(old, changes, strict=True))
+
+
+def few_bytes() -> tuple[bytes, bytes]:
+    """Noise of which a byte changed here and there, by anything."""
+    old = stream("few bytes", 20_000)
+    new, chance = bytearray(old), stream("changes", 600)
+    for at in range(0, len(chance), 3):
+        new[int.from_bytes(chance[at : at + 2], "little") % len(new)] = chance[at + 2]
     return old, bytes(new)
 
 
 def words() -> tuple[bytes, bytes]:
-    """Numbers of 32 bits, some of them larger, with a carry into any byte, and two that are new."""
-    old = struct.unpack("<4000I", stream("words", 16_000))
-    new = [(word + 0x7E7F8081 * (at % 23 == 0)) & 0xFFFFFFFF for at, word in enumerate(old)]
+    """Numbers of 32 bits, those of some upper halves larger, with a carry into any byte, and two that are new."""
+    old = [word & 0x0F00FFFF | 0x7F0000 for word in struct.unpack("<4000I", stream("words", 16_000))]
+    new = [word + 0x01808081 * (word >> 24 in (3, 7)) for word in old]
     return struct.pack("<4000I", *old), struct.pack("<4002I", *new[:1000], 7, 9, *new[1000:])
 
 
@@ -182,6 +191,7 @@ def nothing() -> tuple[bytes, bytes]:
 ALL = (
     Golden("text", "one segment of form BYTES in a process of its own, stored and deflated", text),
     Golden("bytes", "form BYTES in LZMA2", bytes_of_another_machine),
+    Golden("sparse", "form SPARSE", few_bytes),
     Golden("words", "form WORDS without tables", words),
     Golden("program", "tables of addresses, regions of every kind, corrections", programs),
     Golden("long", "quiet segments, segments with checks, a copy over many", long_image),

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgesync.delta import apply
-from edgesync.delta import format as esd3
+from edgesync.delta import format as esd4
 from edgesync.delta.format import SEGMENT
 from edgesync.wire.errors import (
     BaseModifiedError,
@@ -25,7 +25,7 @@ from edgesync.wire.ids import digest_of
 OLD = firmware(1, 4000)
 NEW = rebuilt(2, OLD)
 SMALL = delta_of(OLD, NEW)
-START = esd3.parse_header(SMALL[: esd3.HEADER_LIMIT])[1]
+START = esd4.parse_header(SMALL[: esd4.HEADER_LIMIT])[1]
 PROGRAM = linked({}, 40)
 MOVED = linked({3: 2, 20: 5}, 40)
 CODE = delta_of(PROGRAM, MOVED)
@@ -141,7 +141,7 @@ def test_a_delta_whose_last_segment_is_broken_in_shape_writes_nothing(tmp_path, 
 
 def test_a_header_that_promises_another_result_is_refused(tmp_path):
     wrong = digest_of(b"something else")
-    header = esd3.header_of(len(OLD), digest_of(OLD), len(NEW), wrong).encode()
+    header = esd4.header_of(len(OLD), digest_of(OLD), len(NEW), wrong).encode()
     bench = Bench(tmp_path, OLD, NEW, header + SMALL[START:])
     bench.wanted["sha256"] = wrong
     with pytest.raises(ResultMismatchError, match=str(wrong)):

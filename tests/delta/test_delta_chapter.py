@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgesync.delta import chapter, plain, plaintables, streams, varint
-from edgesync.delta import format as esd3
+from edgesync.delta import format as esd4
 from edgesync.delta.addresses import NO_STEPS, Regions, Space, Tables
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies, Steps
@@ -78,7 +78,7 @@ def test_a_chapter_comes_back(known):
 @given(chapters(), st.lists(st.integers(0, 1 << 42) | st.integers(FILE - 40, FILE + 600), max_size=20))
 def test_both_decoders_read_the_same_tables_and_look_up_the_same(known, addresses):
     data = chapter.encode(known, 0, [b""], (BASE, RESULT))
-    head, size = esd3.parse_chapter_header(0, data[: esd3.PART_LIMIT], 9)
+    head, size = esd4.parse_chapter_header(0, data[: esd4.PART_LIMIT], 9)
     body, lengths = data[size:], (BASE, RESULT)
     rows = plain.rows(head, body, 0, lengths)
     found, arrays = plaintables.tables_of(rows, read(head, body, lengths), lengths), decoded(data).tables
@@ -134,7 +134,7 @@ def crafted(copies=(), pieces=(), regions=(), corrections=(), **counts):
         name: streams.pack(name, varint.encode(np.array([int(number) for number in numbers], np.int64)))
         for name, numbers in columns.items()
     }
-    return esd3.encode_chapter(esd3.Counts(**(rows | counts)), packed, [b""])
+    return esd4.encode_chapter(esd4.Counts(**(rows | counts)), packed, [b""])
 
 
 def signed(number):
@@ -167,7 +167,7 @@ def test_copies_that_reach_outside_base_or_result_are_refused(copies):
 
 
 def test_the_largest_step_of_every_copy_does_not_overflow():
-    count = esd3.COPIES_LIMIT
+    count = esd4.COPIES_LIMIT
     copies = np.concatenate([np.ones(count, np.int64), np.zeros(count, np.int64), np.full(count, (1 << 42) - 2)])
     with pytest.raises(DeltaCorruptError, match="outside the base"):
         decoded(crafted(copies), result=SEGMENT)

@@ -6,12 +6,14 @@ import pytest
 from delta_parts import Bench, parts_of
 
 from edgesync.delta import kinds, rewrite
-from edgesync.delta.format import ChapterHeader, Counts
+from edgesync.delta.format import BYTES, SPARSE, WORDS, ChapterHeader, Counts
 from edgesync.delta.streams import DEFLATED, STORED
 from edgesync.delta.switch import VARIABLE
 from tests.delta.golden import ALL, PLACE
 
 BY_NAME = {golden.name: golden for golden in ALL}
+FORMS = BYTES, SPARSE, WORDS, WORDS + 1
+"""The last stands for all numbers of corrected words."""
 SIZE_LIMIT = 32 << 10
 """Bytes of all golden files: they are small, or nobody would look at them."""
 
@@ -51,11 +53,11 @@ def test_together_they_have_every_field_stream_and_method_of_the_format():
                 fields |= {field for field in head.counts.__slots__ if getattr(head.counts, field)}
                 forms.add(("copies", head.counts.copies is None))
             else:
-                forms.add(("words", None if head.words is None else bool(head.words)))
+                forms.add(("form", min(head.form, WORDS + 1)))
     assert fields == set(Counts.__slots__)
     assert methods > {STORED, DEFLATED}
-    assert forms == {("copies", True), ("copies", False), ("words", None), ("words", False), ("words", True)}
-    assert streams == {*Counts(1, 1, 1).limits(), "gaps", "values", "differences", "extra"}
+    assert forms == {("copies", True), ("copies", False), *(("form", form) for form in FORMS)}
+    assert streams == {*Counts(1, 1, 1).limits(), "gaps", "values", "differences", "changes", "extra"}
 
 
 def test_the_program_among_them_has_every_kind_of_reference(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_parts import Refused, outcome, plain_tables
 
-from edgesync.delta import format as esd3
+from edgesync.delta import format as esd4
 from edgesync.delta import plain, plainwords, segment, streams, varint
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies
@@ -18,7 +18,7 @@ from edgesync.wire.blob import short_hash
 from edgesync.wire.errors import DeltaCorruptError
 
 BASE = bytes(range(256)) * 2
-START = 3 * esd3.SEGMENT
+START = 3 * esd4.SEGMENT
 """Where the segments of these tests begin: it is the fourth of the result, and the last."""
 
 
@@ -54,8 +54,8 @@ def decoded(data, base, output, chosen=NO_COPIES):
     rows = plain.Rows(*(array("q", column.tolist()) for column in (chosen.at, chosen.base, chosen.length)))
     if not data:
         return bytes(plain.copy(rows, 3, window, reader(base)))
-    header = esd3.Header(len(base), "0" * 16, START + output, "0" * 32)
-    head, size = esd3.parse_segment_header(3, b"\0" + data, header, 0, alone=False)
+    header = esd4.Header(len(base), "0" * 16, START + output, "0" * 32)
+    head, size = esd4.parse_segment_header(3, b"\0" + data, header, 0, alone=False)
     body = data[size - 1 :]
     assert len(body) == head.part.body_length
     if head.words is None:
@@ -69,14 +69,17 @@ def decoded(data, base, output, chosen=NO_COPIES):
     return found
 
 
-def crafted(gaps=(), values=b"", extra=b"", differences=None, *, check=b"no! no", words=None):
+def crafted(gaps=(), values=b"", extra=b"", differences=None, *, changes=None, check=b"no! no", words=None):
     """A segment as an attacker writes it: every length is right, what it says is not."""
+    gap = varint.encode(np.array(gaps, np.int64))
     if differences is not None:
-        plain_streams, words = {"differences": differences, "extra": extra}, None
+        plain_streams, form = {"differences": differences, "extra": extra}, esd4.BYTES
+    elif changes is not None:
+        plain_streams, form = {"gaps": gap, "changes": changes, "extra": extra}, esd4.SPARSE
     else:
-        plain_streams = {"gaps": varint.encode(np.array(gaps, np.int64)), "values": values, "extra": extra}
-        words = len(gaps) if words is None else words
-    return esd3.encode_segment(words, check, [streams.pack(name, data) for name, data in plain_streams.items()])
+        plain_streams = {"gaps": gap, "values": values, "extra": extra}
+        form = esd4.WORDS + (len(gaps) if words is None else words)
+    return esd4.encode_segment(form, check, [streams.pack(name, data) for name, data in plain_streams.items()])
 
 
 @given(cases(), st.booleans())
@@ -86,7 +89,7 @@ def test_any_result_comes_back_through_any_copies(case, quick):
 
 
 @given(cases())
-def test_both_forms_make_the_same_bytes(case):
+def test_all_forms_make_the_same_bytes(case):
     base, result, chosen = case
     copies = chosen.window(START, START + len(result))
     fresh = np.ones(len(result), np.bool_)
@@ -95,13 +98,11 @@ def test_both_forms_make_the_same_bytes(case):
     wanted = np.frombuffer(result, np.uint8)
     extra = wanted[fresh].tobytes()
     data = plain.draft(copies.rows(), extra, len(result), reader(base))
-    check = short_hash(result)[: esd3.CHECK]
-    for words, found in (
-        segment._words(tables(chosen), copies, result, START, data),
-        segment._bytes(wanted, data, fresh),
-    ):
+    check = short_hash(result)[: esd4.CHECK]
+    words, bytewise = segment._words(tables(chosen), copies, result, START, data), segment._bytes(wanted, data, fresh)
+    for form, found in (words, *bytewise):
         packed = [*(streams.pack(name, stream) for name, stream in found.items()), streams.pack("extra", extra)]
-        assert decoded(esd3.encode_segment(words, check, packed), base, len(result), chosen) == result
+        assert decoded(esd4.encode_segment(form, check, packed), base, len(result), chosen) == result
 
 
 def test_a_segment_may_be_of_new_bytes_only():
@@ -121,17 +122,25 @@ def test_a_quiet_segment_whose_copies_leave_something_out_is_refused():
         decoded(b"", BASE, 64, most)
 
 
-@pytest.mark.parametrize("step", [1, 0x01010101])
-def test_the_smaller_form_is_chosen(step):
-    """Words that change by one are sparse words; bytes that change everywhere by one are a run of one difference."""
+@pytest.mark.parametrize("form", [esd4.BYTES, esd4.SPARSE, esd4.WORDS])
+def test_the_smallest_form_is_chosen(form):
+    """Bytes that change everywhere by one are a run of one difference; a few, here and there, are sparse; numbers of
+    one upper half that grow, carries and all, are words.
+    """
     whole = behind(START, Copies(np.array([0]), np.array([0]), np.array([4096])))
-    base = np.random.default_rng(3).bytes(4096)
-    words = np.frombuffer(base, "<u4").copy()
-    words[:: 64 if step == 1 else 1] += np.uint32(step) if step == 1 else 0
-    result = words.tobytes() if step == 1 else bytes(byte + 1 & 0xFF for byte in base)
-    data = encoded(whole, result, base)
-    assert (data[esd3.CHECK] == 0) == (step != 1)
-    assert decoded(data, base, 4096, whole) == result
+    chance = np.random.default_rng(3)
+    words = chance.integers(0, 1 << 32, 1024, np.uint32) & np.uint32(0x0F00FFFF)
+    old, changed = words.tobytes(), words.view(np.uint8).copy()
+    if form == esd4.BYTES:
+        changed += 1
+    elif form == esd4.SPARSE:
+        changed[chance.integers(0, 4096, 60)] += np.uint8(77)
+    else:
+        changed.view(np.uint32)[words >> 24 == 7] += np.uint32(0x00808081)
+    data = encoded(whole, changed.tobytes(), old)
+    found = data[esd4.CHECK]
+    assert found == form if form < esd4.WORDS else found > form
+    assert decoded(data, old, 4096, whole) == changed.tobytes()
 
 
 @given(cases())
@@ -162,8 +171,12 @@ def test_the_source_of_a_word_is_where_all_its_bytes_come_from(case):
         ("gaps", {"extra": bytes(64), "gaps": (0, 0), "values": bytes(12), "words": 3}),
         ("gaps", {"extra": bytes(64), "gaps": (1 << 21,), "values": bytes(4)}),
         ("differences", {"extra": bytes(64), "differences": b"x"}),
+        ("extra", {"extra": bytes(63), "changes": b""}),
+        ("changes", {"extra": bytes(64), "changes": b"x"}),
+        ("gaps", {"extra": bytes(64), "gaps": (1,), "changes": b""}),
         ("check", {"extra": bytes(64)}),
         ("check", {"extra": bytes(64), "differences": b""}),
+        ("check", {"extra": bytes(64), "changes": b""}),
     ],
 )
 def test_streams_that_do_not_fit_one_another_are_refused_by_name(field, parts):
@@ -171,13 +184,27 @@ def test_streams_that_do_not_fit_one_another_are_refused_by_name(field, parts):
         decoded(crafted(**parts), BASE, 64)
 
 
-@given(st.lists(st.integers(0, 1 << 21), max_size=4), st.binary(max_size=20), st.binary(max_size=70), st.booleans())
-def test_whatever_an_attacker_writes_is_refused_by_name(gaps, values, extra, as_bytes):
+@pytest.mark.parametrize(
+    ("gaps", "changes"), [((10, 5), b"xx"), ((0, 0), b"x"), ((0, 0), b"xxx"), ((16,), b"x"), ((1 << 21,), b"x")]
+)
+def test_sparse_changes_behind_the_copies_or_without_a_gap_are_refused(gaps, changes):
+    whole = behind(START, Copies(np.array([0]), np.array([0]), np.array([16])))
+    with pytest.raises(DeltaCorruptError, match=r"delta, segment 3, gaps:"):
+        decoded(crafted(gaps, extra=bytes(48), changes=changes), BASE, 64, whole)
+
+
+@given(
+    st.lists(st.integers(0, 1 << 21), max_size=4),
+    st.binary(max_size=20),
+    st.binary(max_size=70),
+    st.sampled_from(["values", "differences", "changes"]),
+)
+def test_whatever_an_attacker_writes_is_refused_by_name(gaps, values, extra, stream):
     with pytest.raises(DeltaCorruptError):
-        decoded(crafted(gaps, values, extra, values if as_bytes else None), BASE, 64)
+        decoded(crafted(gaps, extra=extra, **{stream: values}), BASE, 64)
 
 
 def test_a_check_that_the_output_does_not_have_is_refused_and_the_right_one_is_not():
     for differences in (None, b""):
-        data = crafted(extra=b"x" * 64, differences=differences, check=short_hash(b"x" * 64)[: esd3.CHECK])
+        data = crafted(extra=b"x" * 64, differences=differences, check=short_hash(b"x" * 64)[: esd4.CHECK])
         assert decoded(data, BASE, 64) == b"x" * 64

@@ -12,7 +12,7 @@ from edgesync.delta import streams
 from edgesync.delta.format import SEGMENT
 from edgesync.wire.errors import DeltaCorruptError
 
-NAMES = ("copies", "pieces", "regions", "corrections", "gaps", "values", "differences", "extra")
+NAMES = ("copies", "pieces", "regions", "corrections", "gaps", "values", "differences", "changes", "extra")
 TEXT = b"some new bytes, and some more of them"
 
 

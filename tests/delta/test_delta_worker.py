@@ -12,7 +12,7 @@ import pytest
 from delta_parts import GIB, delta_of, firmware, opened, rebuilt, streams_of, write_big_delta
 
 from edgesync.delta import btf_records, chapter, request
-from edgesync.delta import format as esd3
+from edgesync.delta import format as esd4
 from edgesync.delta.addresses import NO_TABLES
 from edgesync.delta.btf import Derivation, Order
 from edgesync.delta.btf_records import HEADER
@@ -176,7 +176,7 @@ def test_each_failure_arrives_under_its_name(slot):
     expect(UnknownFormatError, "delta", b"esd1" + blob[4:], **of(new, old))
     expect(DeltaCorruptError, "delta", blob[:-1], **of(new, old))
     expect(DeltaCorruptError, "full", blob, **of(new))
-    header = esd3.header_of(len(old), digest_of(old), len(new), wrong).encode()
+    header = esd4.header_of(len(old), digest_of(old), len(new), wrong).encode()
     expect(ResultMismatchError, "delta", header + blob[len(header) :], **of(new, old) | {"sha256": wrong})
 
 
@@ -267,7 +267,7 @@ def test_a_worker_that_derives_the_largest_type_information_stays_below_64_mib(t
     orders = [Order(row, row + first, row + count) for first, count in ((1, len(types)), (0, len(text)))]
     how = Derivation(0, len(old), len(old), orders[0], b"", orders[1], b"")
     copies = Copies(row, row + derived_at(len(old)), row + len(old))
-    blob = esd3.header_of(len(old), digest_of(old), len(old), digest_of(old)).encode()
+    blob = esd4.header_of(len(old), digest_of(old), len(old), digest_of(old)).encode()
     segments = [b""] * -(-len(old) // SEGMENT)
     blob += chapter.encode(chapter.Chapter(copies, NO_TABLES, how), 0, segments, (len(old), len(old)))
     for name, data in (("base", old), ("blob", blob), ("target", b"")):

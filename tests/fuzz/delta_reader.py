@@ -128,8 +128,8 @@ def change_stream(blob: bytes, chance: random.Random, change: Callable[[bytes], 
     segments = [b""] * tables.counts.segments
     for head, streams in zip(heads, packed[1:], strict=True):
         check = head.check.ljust(layout.CHECK)  # the only one has none, and loses it again
-        rest = [b""] * (3 - len(streams)) if head.words == 0 else []
-        segments[head.number] = layout.encode_segment(head.words, check, [*rest, *streams.values()])
+        rest = [b""] * (3 - len(streams)) if head.form == layout.WORDS else []
+        segments[head.number] = layout.encode_segment(head.form, check, [*rest, *streams.values()])
     return blob[:first] + layout.encode_chapter(tables.counts, packed[0], segments) + blob[at:]
 
 
