@@ -1,12 +1,14 @@
 """The extension `edgesync.delta._mixing`, and what a wheel is called that has it or not; the rest is in pyproject.toml.
 
-It is one extension for all Pythons from 3.10 on. Without a C compiler or Python's headers, or with EDGESYNC_UNMIXED set
-to anything, it is left out; the wheel is one for every machine then.
+It is one extension for all Pythons from 3.10 on. It is left out without a C compiler or the headers of Python, with
+EDGESYNC_UNMIXED set to anything, and for a Python without a GIL, whose limited API is another. The wheel is then one
+for every machine.
 """
 
 from __future__ import annotations
 
 import os
+import sysconfig
 from glob import glob
 
 from setuptools import Extension, setup
@@ -32,8 +34,11 @@ class Wheel(bdist_wheel):
         return "py3", "none", "any"
 
 
-setup(
-    ext_modules=[] if os.environ.get("EDGESYNC_UNMIXED") else [MIXING],
-    cmdclass={"bdist_wheel": Wheel},
-    options={"bdist_wheel": {"py_limited_api": "cp310"}},
-)
+if os.environ.get("EDGESYNC_UNMIXED") or sysconfig.get_config_var("Py_GIL_DISABLED"):
+    setup(cmdclass={"bdist_wheel": Wheel})
+else:
+    setup(
+        ext_modules=[MIXING],
+        cmdclass={"bdist_wheel": Wheel},
+        options={"bdist_wheel": {"py_limited_api": "cp310"}},
+    )
