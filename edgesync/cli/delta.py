@@ -57,7 +57,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     verb.add_argument("-o", "--output", required=True, metavar="NEW")
     verb.set_defaults(func=_apply)
 
-    verb = verbs.add_parser("info", help="what D is for", description="Show which images D lies between, and its size.")
+    verb = verbs.add_parser(
+        "info",
+        help="what D is for",
+        description="Show which images D lies between, its size, and the coder that a board needs: lzma is on every "
+        "board, mixing is not.",
+    )
     verb.add_argument("delta", metavar="D")
     verb.add_argument("--json", action="store_true", help="as JSON")
     verb.set_defaults(func=_info)
@@ -133,4 +138,4 @@ def _verify(args: argparse.Namespace) -> int:
 def _summary(found: Info) -> str:
     share = f", {100 * found.length / found.result_length:.2f} % of the image" if found.result_length else ""
     parts = "1 segment" if found.segments == 1 else f"{found.segments} segments"
-    return f"{found.length} bytes{share}, in {parts}"
+    return f"{found.length} bytes{share}, in {parts}, coder {found.coder}"

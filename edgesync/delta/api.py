@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from edgesync.delta import mixing
-from edgesync.delta.apply import apply_delta
+from edgesync.delta.apply import apply_delta, needs_mixing
 from edgesync.delta.child import follow
 from edgesync.delta.disk import read_blob, size_of
 from edgesync.delta.format import HEADER_LIMIT, Header, parse_header
@@ -44,7 +44,7 @@ Coder = Literal["mixing", "lzma"]
 class Info:
     """A delta: its length in bytes, and of the images on both sides the length in bytes and the first hex digits of
     SHA-256, which is what a delta has of them: 16 of the base, 32 of the result. `segments` is the number of parts of
-    the result, of 1 MiB each.
+    the result, of 1 MiB each. `coder` is "mixing" if only boards with the context-mixing coder can apply it.
     """
 
     length: int
@@ -53,6 +53,7 @@ class Info:
     result_length: int
     result_hash: str
     segments: int
+    coder: Coder
 
     def to_dict(self) -> dict[str, int | str]:
         return dataclasses.asdict(self)
@@ -118,7 +119,7 @@ def verify(base: Path, delta: Path, progress: Progress | None = None) -> Info:
 
 
 def info(delta: Path) -> Info:
-    """What the header of a delta says. Raises UnknownFormatError, DeltaCorruptError, StorageError."""
+    """What the headers of a delta say. Raises UnknownFormatError, DeltaCorruptError, StorageError."""
     with _opened(delta) as blob:
         try:
             return _info(blob)[1]
@@ -128,7 +129,7 @@ def info(delta: Path) -> Info:
 
 def _info(blob: int) -> tuple[Header, Info]:
     length = size_of(blob)
-    header, _ = parse_header(read_blob(blob, min(HEADER_LIMIT, length), 0))
+    header, start = parse_header(read_blob(blob, min(HEADER_LIMIT, length), 0))
     return header, Info(
         length,
         header.base_length,
@@ -136,6 +137,7 @@ def _info(blob: int) -> tuple[Header, Info]:
         header.result_length,
         header.result_hash,
         header.segments,
+        "mixing" if needs_mixing(blob, header, start) else "lzma",
     )
 
 

@@ -12,7 +12,7 @@ import lzma
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from edgesync.delta import btf_derive, plain, tables
+from edgesync.delta import btf_derive, mixing, plain, tables
 from edgesync.delta.btf_records import BtfError
 from edgesync.delta.disk import CHUNK, Meter, Progress, Target, check_base, read_base, read_blob, size_of
 from edgesync.delta.format import (
@@ -28,6 +28,7 @@ from edgesync.delta.format import (
     parse_header,
     parse_segment_header,
 )
+from edgesync.delta.streams import is_mixed
 from edgesync.delta.switch import is_plain
 from edgesync.wire.blob import short_hash
 from edgesync.wire.errors import DeltaCorruptError
@@ -56,8 +57,9 @@ def apply_delta(
     ):
         if found != expected:
             raise DeltaCorruptError(f"delta, header, {field}: found {found}, expected {expected}; it is another delta")
-    for _ in parts_of(blob_fd, header, start):
-        pass  # the shape of the whole delta, before anything is done with a part of it
+    # The shape of the whole delta is checked by the way, before anything is done with a part of it.
+    if needs_mixing(blob_fd, header, start) and not mixing.available():
+        raise mixing.absent("delta")
     meter = Meter(header.base_length + 2 * length, progress)
     check_base(base_fd, header.base_length, base_sha256, meter)
     target = Target(target_fd, length)
@@ -75,6 +77,14 @@ def apply_delta(
             target.put(offset, output_of(blob_fd, chapter, part, window))
         meter.add(output)
     target.finish(sha256, meter)
+
+
+def needs_mixing(blob_fd: int, header: Header, at: int) -> bool:
+    """Whether only boards with the context-mixing coder can apply a delta whose first chapter begins at byte `at`.
+
+    Reads all headers and unpacks nothing. Raises DeltaCorruptError for a delta that has not the right shape.
+    """
+    return sum(_is_mixed(blob_fd, part) for part in parts_of(blob_fd, header, at)) > 0
 
 
 def expand_full(blob_fd: int, target_fd: int, *, length: int, sha256: Digest, progress: Progress) -> None:
@@ -203,8 +213,8 @@ def parts_of(blob_fd: int, header: Header, at: int) -> Iterator[Place]:
     size, number, chapters = size_of(blob_fd), 0, 0
     while number < header.segments:
         head, length = parse_chapter_header(chapters, _head(blob_fd, at, size), header.segments - number)
-        yield Place(number, at + length, head)
-        at = _behind(head.part, at + length, size)
+        chapter, at = Place(number, at + length, head), _behind(head.part, at + length, size)
+        yield chapter
         end, loud = number + head.counts.segments, head.counts.loud
         for left in range(loud, 0, -1):
             part, length = parse_segment_header(
@@ -218,6 +228,17 @@ def parts_of(blob_fd: int, header: Header, at: int) -> Iterator[Place]:
         number, chapters = end, chapters + 1
     if at != size:
         raise DeltaCorruptError(f"delta: {size - at} bytes behind the last segment")
+
+
+def _is_mixed(blob_fd: int, part: Place) -> bool:
+    if not isinstance(part.head, ChapterHeader):
+        return False
+    at = part.at
+    for name, size in part.head.part.packed.items():
+        if size and is_mixed(name, read_blob(blob_fd, 1, at)):
+            return True
+        at += size
+    return False
 
 
 def _head(blob_fd: int, at: int, size: int) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 
+from edgesync.wire.errors import UnknownFormatError
+
 VARIABLE = "EDGESYNC_UNMIXED"
 """Set to anything in the environment, nothing is mixed even where the extension is installed: for tests and
 measurements."""
@@ -13,6 +15,14 @@ measurements."""
 def available() -> bool:
     """Whether deltas of this coder can be made and applied here. Nothing is loaded to find out."""
     return not os.environ.get(VARIABLE) and importlib.util.find_spec("edgesync.delta._mixing") is not None
+
+
+def absent(what: str) -> UnknownFormatError:
+    """The error of a delta that needs the coder where it is not available; `what` of it does."""
+    return UnknownFormatError(
+        f"{what}: only the context-mixing coder unpacks it, which is not installed here (edgesync.delta._mixing); make "
+        "the delta with --coder lzma"
+    )
 
 
 _TABLES = {

@@ -13,7 +13,7 @@ import zlib
 from typing import Any
 
 from edgesync.delta import mixing
-from edgesync.wire.errors import DeltaCorruptError, UnknownFormatError
+from edgesync.wire.errors import DeltaCorruptError
 
 STORED, DEFLATED, MIXED = 225, 226, 227
 DICTIONARY = 1 << 20
@@ -71,7 +71,7 @@ def unpack(part: str, name: str, packed: bytes | memoryview, limit: int) -> byte
             inflater = zlib.decompressobj(-zlib.MAX_WBITS)
             data = inflater.decompress(rest, limit + 1)
             whole = inflater.eof and not inflater.unused_data
-        elif method == MIXED and mixing.is_table(name):
+        elif is_mixed(name, bytes(packed[:1])):
             data, whole = _unmixed(part, name, bytes(rest), limit), True
         else:
             decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_filters(*_settings(part, name, method)))
@@ -86,6 +86,11 @@ def unpack(part: str, name: str, packed: bytes | memoryview, limit: int) -> byte
     return data
 
 
+def is_mixed(name: str, packed: bytes) -> bool:
+    """Whether a packed stream is MIXED, by its first byte, which suffices."""
+    return packed[:1] == bytes([MIXED]) and mixing.is_table(name)
+
+
 def packed_limit(plain: int) -> int:
     """Bytes that a stream needs at worst: each method stores what it cannot compress, in blocks with short headers."""
     return plain + plain // 1024 + 64 if plain else 0
@@ -98,10 +103,7 @@ def corrupt(name: str, field: str, text: str) -> DeltaCorruptError:
 
 def _unmixed(part: str, name: str, packed: bytes, limit: int) -> bytes:
     if not mixing.available():
-        raise UnknownFormatError(
-            f"delta, {part}, {name}: only the context-mixing coder unpacks it, which is not installed here"
-            " (edgesync.delta._mixing); make the delta with --coder lzma"
-        )
+        raise mixing.absent(f"delta, {part}, {name}")
     return mixing.unpack_table(name, packed, limit)
 
 

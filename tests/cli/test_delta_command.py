@@ -51,6 +51,26 @@ def test_json_is_the_same_from_make_and_info_but_for_the_advice(lab: Path, capsy
     assert made == {**json.loads(capsys.readouterr().out), "compressed": []}
 
 
+@pytest.mark.mixing
+def test_the_coder_is_as_asked_for_and_told_and_an_unknown_one_is_refused(
+    lab: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    chance = random.Random(3)
+    pieces = [chance.randbytes(chance.randrange(500, 1500)) for _ in range(300)]
+    (lab / "old").write_bytes(b"".join(pieces))
+    (lab / "new").write_bytes(b"".join(piece[chance.randrange(20) :] for piece in pieces))
+    for coder in ("mixing", "lzma"):
+        assert main(["delta", "make", "old", "new", "-o", "d", "--coder", coder]) == 0
+        assert main(["delta", "info", "d"]) == 0
+        assert capsys.readouterr().out.count(f"coder {coder}\n") == 2
+    monkeypatch.setenv("EDGESYNC_UNMIXED", "1")
+    assert main(["delta", "make", "old", "new", "-o", "e", "--coder", "mixing"]) == 1
+    assert "EDGESYNC_UNMIXED" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["delta", "make", "old", "new", "-o", "e", "--coder", "zip"])
+    assert sorted(os.listdir(lab)) == ["d", "new", "old"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
