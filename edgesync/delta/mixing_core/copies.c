@@ -14,6 +14,12 @@ static Place *place_of(Copies *copies, uint64_t base)
     return &copies->places[hash2((uint32_t)base, (uint32_t)(base >> 32)) >> (32 - COPIES_PLACES)];
 }
 
+/* What came after a row like the last one. */
+static Sequel *sequel_of(Copies *copies)
+{
+    return &copies->sequels[hash2((uint32_t)copies->sizes[0], (uint32_t)copies->gaps[0]) >> (32 - COPIES_PLACES)];
+}
+
 /* The track that a row with this shift is on: the one from which it is told in the fewest bits, or so. */
 static uint32_t kind_of(const Copies *copies, uint64_t shift)
 {
@@ -34,19 +40,20 @@ static uint32_t pair(uint32_t one, uint32_t other)
     return one << 8 | other;
 }
 
-static uint64_t code_gap(const Copies *copies, Numbers *model, Coder *coder, uint64_t gap)
+static uint64_t code_gap(Copies *copies, Numbers *model, Coder *coder, uint64_t gap)
 {
     uint32_t kind = copies->kinds[0], size = bit_length(copies->sizes[0]);
     uint32_t gaps = pair(bit_length(copies->gaps[0]), bit_length(copies->gaps[1]));
+    Sequel *sequel = sequel_of(copies);
     Number number = {
         .column = GAP,
         .contexts = 4,
         .context = {0, pair(kind, size), pair(kind, copies->end & 15), gaps},
-        .details = 2,
-        .detail = {pair(kind, size), gaps},
+        .guesses = 1,
+        .guess = {sequel->gap},
         .at = copies->end,
     };
-    return numbers_unsigned(model, coder, &number, gap);
+    return sequel->gap = numbers_unsigned(model, coder, &number, gap);
 }
 
 static uint32_t code_kind(const Copies *copies, Numbers *model, Coder *coder, uint32_t kind)
@@ -70,8 +77,6 @@ static uint64_t code_step(const Copies *copies, Numbers *model, Coder *coder, ui
         .column = STEP,
         .contexts = 4,
         .context = {0, gap, pair(kind, size_of(copies->step)), pair(kind, size_of(on))},
-        .details = 2,
-        .detail = {gap, pair(kind, size_of(on))},
         .guesses = 2,
         .guess = {back, on},
         .at = at + track->shift,
@@ -79,39 +84,38 @@ static uint64_t code_step(const Copies *copies, Numbers *model, Coder *coder, ui
     return numbers_signed(model, coder, &number, step);
 }
 
-/* The place in the base that a jump goes to: near where it left, or where one went from the same place, or any. */
+/* The place in the base that a jump goes to: near where it left, or where one went from the same place or after a row
+   like the last, or any. */
 static uint64_t code_jump(Copies *copies, Numbers *model, Coder *coder, uint64_t at, uint32_t gap, uint64_t base)
 {
     uint64_t here = at + copies->tracks[0].shift;
     Place *last = place_of(copies, copies->jump);
+    Sequel *sequel = sequel_of(copies);
     Number number = {
         .column = PLACE,
         .contexts = 2,
         .context = {0, gap},
-        .details = 1,
-        .detail = {gap},
-        .guesses = 2,
-        .guess = {here, last->next},
+        .guesses = 3,
+        .guess = {here, last->next, sequel->place},
     };
-    return last->next = copies->jump = numbers_signed(model, coder, &number, base);
+    return sequel->place = last->next = copies->jump = numbers_signed(model, coder, &number, base);
 }
 
 static uint64_t code_size(Copies *copies, Numbers *model, Coder *coder, uint32_t kind, uint64_t at, uint32_t gap,
                           uint64_t shift, uint64_t size)
 {
     Place *place = place_of(copies, at + shift);
+    Sequel *sequel = sequel_of(copies);
     uint32_t sizes = pair(bit_length(copies->sizes[0]), bit_length(copies->sizes[1]));
     Number number = {
         .column = SIZE,
         .contexts = 4,
         .context = {0, pair(kind, gap), sizes, pair(kind, bit_length(magnitude(copies->step)))},
-        .details = 1,
-        .detail = {pair(kind, gap)},
-        .guesses = 1,
-        .guess = {place->size},
+        .guesses = 2,
+        .guess = {place->size, sequel->size},
         .at = at,
     };
-    return place->size = numbers_unsigned(model, coder, &number, size);
+    return sequel->size = place->size = numbers_unsigned(model, coder, &number, size);
 }
 
 /* The row becomes its track's last, and its track the first. A jump begins one and drops the last. */

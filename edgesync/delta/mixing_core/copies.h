@@ -24,10 +24,16 @@ typedef struct {
     uint64_t next; /* where the jump went that followed a jump to this place */
 } Place;
 
+/* What came after rows of a gap and a size: the next row's, and where it jumped to. Rows that meet share an entry. */
+typedef struct {
+    uint64_t gap, size, place;
+} Sequel;
+
 /* All rows so far. */
 typedef struct {
     Track tracks[COPIES_TRACKS];
     Place places[1 << COPIES_PLACES];
+    Sequel sequels[1 << COPIES_PLACES];
     uint32_t kinds[3];             /* of the last rows, the youngest first: number of a track, or a jump */
     uint64_t sizes[2], gaps[2];
     uint64_t step;                 /* of the last row on its track */

@@ -6,7 +6,7 @@ enum {
     FIRST_WEIGHT = 12000,
     TREE_BITS = 5, /* of a length; 31 and more is 31, then what is above it */
     TREE_MOST = (1 << TREE_BITS) - 1,
-    TOP_BITS = 4,  /* bits behind the highest, of which the details tell something */
+    TOP_BITS = 4,  /* bits behind the highest whose places are told apart */
     LOW_BITS = 4,  /* the last bits, which show where things are aligned */
 
     SET_SIGN = 1 << TREE_BITS, /* sets of weights: the nodes of a tree, the sign, the bits by their place */
@@ -20,7 +20,7 @@ enum {
 
 _Static_assert(SET_BITS + (TOP_BITS + 1) * (LOW_BITS + 1) <= NUMBERS_SETS, "a place for each set of weights");
 _Static_assert(NUMBERS_CONTEXTS + NUMBERS_GUESSES <= NUMBERS_INPUTS, "each context of a length is an opinion");
-_Static_assert(1 + NUMBERS_GUESSES + 1 + NUMBERS_DETAILS <= NUMBERS_INPUTS, "each context of a bit is an opinion");
+_Static_assert(1 + NUMBERS_GUESSES + 1 <= NUMBERS_INPUTS, "each context of a bit is an opinion");
 
 void numbers_start(Numbers *model)
 {
@@ -106,9 +106,9 @@ static uint32_t inside(const Number *number, uint32_t length, uint32_t sign, uin
                        uint32_t *hashes)
 {
     uint32_t inputs = 0, name = number->column << 8, known = (uint32_t)(prefix << 1 << shift);
-    uint32_t path = hash2((uint32_t)prefix, hash(name << 8 | length << 8 | shift << 1 | sign) + (uint32_t)(prefix >> 32));
+    uint32_t place = hash(name << 8 | length << 8 | shift << 1 | sign);
 
-    hashes[inputs++] = path;
+    hashes[inputs++] = hash2((uint32_t)prefix, place + (uint32_t)(prefix >> 32));
     for (uint32_t i = 0; i < number->guesses; i++) {
         uint64_t vague = i ? 0 : number->vague, guess = number->guess[i];
         uint32_t stands = relation(prefix & ~(vague >> shift >> 1), magnitude(guess), shift);
@@ -118,9 +118,6 @@ static uint32_t inside(const Number *number, uint32_t length, uint32_t sign, uin
         uint32_t sum = (uint32_t)(sign ? -number->at : number->at) + known; /* or difference, but for the bits to come */
         hashes[inputs++] = hash2(name << 8 | sign << 8 | shift << 4 | (sum & ((1 << LOW_BITS) - 1)), ROLE_LOW);
     }
-    if (length - 2 - shift < TOP_BITS)
-        for (uint32_t i = 0; i < number->details; i++)
-            hashes[inputs++] = hash(path + hash2(number->detail[i], i));
     return inputs;
 }
 

@@ -1,5 +1,6 @@
-/* One whole number, from what is known before it: its length in bits, its sign, then its bits, the highest first. Each
-   of these decisions is mixed from the number's contexts and from guesses, numbers that it may be equal or near to. */
+/* One whole number, from what is known before it: its length in bits and its sign, from contexts and from guesses,
+   numbers that it may be equal or near to; then its bits, the highest first, from those before, the guesses, and how
+   things are aligned. */
 
 #ifndef EDGESYNC_MIXING_NUMBERS_H
 #define EDGESYNC_MIXING_NUMBERS_H
@@ -8,12 +9,11 @@
 
 enum {
     NUMBERS_BITS = 18,       /* of an index of a slot */
-    NUMBERS_INPUTS = 8,      /* opinions on a decision, at most */
+    NUMBERS_INPUTS = 7,      /* opinions on a decision, at most */
     NUMBERS_COLUMNS = 7,     /* kinds of numbers in a table */
     NUMBERS_SETS = 64,       /* sets of weights of a column */
     NUMBERS_LONGEST = 62,    /* bits of a number: below the 63 that nine bytes hold, for those with a sign */
     NUMBERS_CONTEXTS = 4,
-    NUMBERS_DETAILS = 2,
     NUMBERS_GUESSES = 3,
 };
 
@@ -26,9 +26,8 @@ typedef struct {
 /* What is known. Numbers are signed, as their two's complement. */
 typedef struct {
     uint32_t column;
-    uint32_t contexts, details, guesses;
+    uint32_t contexts, guesses;
     uint32_t context[NUMBERS_CONTEXTS]; /* of the length and the sign */
-    uint32_t detail[NUMBERS_DETAILS];   /* of the first bits, each with those before it */
     uint64_t guess[NUMBERS_GUESSES];
     uint64_t vague; /* bits that the first guess does not tell */
     uint64_t at;    /* what the number is added to: their sum is often a multiple of 2, 4, 8 or 16 */

@@ -48,8 +48,6 @@ static uint64_t code_cell(Rows *rows, const Shape *shape, Numbers *model, Coder 
         .column = column,
         .contexts = 4,
         .context = {state, state << 16 | size_of(above) << 8 | size_of(left), size_of(above) << 8 | size_of(older), size_of(left)},
-        .details = 1,
-        .detail = {size_of(above)},
         .guesses = 3,
         .guess = {column ? twin : -sum & (PAGE - 1), above, is_signed ? -sum : older},
         .vague = column ? 0 : -(uint64_t)PAGE,
