@@ -177,6 +177,21 @@ static inline uint32_t mix_nibble(Coder *coder, Mixing mixing, Group *const *gro
     return node & 15;
 }
 
+/* Code a byte, with the groups that its contexts have in a table. `weights` are two sets, of the upper and the lower half. */
+static inline uint32_t mix_byte(Coder *coder, Mixing mixing, const Table *table, const uint32_t *contexts, int32_t *weights,
+                                uint32_t byte)
+{
+    uint32_t node = 1;
+
+    for (int half = 0; half < 2; half++) {
+        Group *groups[INPUTS_MOST];
+        for (int i = 0; i < mixing.inputs; i++)
+            groups[i] = table_find(table, hash2(contexts[i], node));
+        node = node << 4 | mix_nibble(coder, mixing, groups, weights + half * mixing.inputs, half ? byte & 15 : byte >> 4);
+    }
+    return node & 0xff;
+}
+
 /* Weights with which the opinions of a model count at first. */
 static inline void mix_start(int32_t *weights, int count, int32_t weight)
 {
