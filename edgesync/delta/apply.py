@@ -16,9 +16,12 @@ from edgesync.delta import btf_derive, mixing, plain, tables
 from edgesync.delta.btf_records import BtfError
 from edgesync.delta.disk import CHUNK, Meter, Progress, Target, check_base, read_base, read_blob, size_of
 from edgesync.delta.format import (
+    BYTES,
     HEADER_LIMIT,
+    MIXED,
     PART_LIMIT,
     SEGMENT,
+    SPARSE,
     ChapterHeader,
     Header,
     Part,
@@ -158,7 +161,7 @@ class ChapterSource:
 
     @functools.cached_property
     def decode(self) -> Callable[[SegmentHeader, bytes, range, plain.ReadBase], memoryview]:
-        """Makes segments of form WORDS, with numpy or without."""
+        """Makes segments of form WORDS or MIXED, with numpy or without."""
         rows, lengths = self.rows, self._lengths
         if is_plain():
             from edgesync.delta import plaintables, plainwords  # noqa: PLC0415 - only where there is no numpy
@@ -201,7 +204,7 @@ def output_of(blob_fd: int, chapter: ChapterSource, part: Place, window: range) 
     if not isinstance(head, SegmentHeader):
         return plain.copy(chapter.rows, part.number, window, chapter.read)
     body = read_blob(blob_fd, head.part.body_length, part.at)
-    if head.words is None:
+    if head.form in (BYTES, SPARSE):
         return plain.decode(chapter.rows, head, body, window, chapter.read)
     return chapter.decode(head, body, window, chapter.read)
 
@@ -231,8 +234,10 @@ def parts_of(blob_fd: int, header: Header, at: int) -> Iterator[Place]:
 
 
 def _is_mixed(blob_fd: int, part: Place) -> bool:
-    if not isinstance(part.head, ChapterHeader):
+    if part.head is None:
         return False
+    if isinstance(part.head, SegmentHeader):
+        return part.head.form == MIXED
     at = part.at
     for name, size in part.head.part.packed.items():
         if size and is_mixed(name, read_blob(blob_fd, 1, at)):

@@ -4,8 +4,8 @@ they are packed in `streams`.
     delta    =  header, then chapters, until their segments make the result
     chapter  =  header, then the streams copies, pieces, regions, corrections, types, records, names, strings, as far
                 as it has them, then its loud segments
-    segment  =  header, then the streams gaps, values, extra (form WORDS); differences, extra (form BYTES); or gaps,
-                changes, extra (form SPARSE)
+    segment  =  header, then the streams gaps, values, extra (form WORDS); differences, extra (form BYTES); gaps,
+                changes, extra (form SPARSE); or mixed alone (form MIXED)
 
 docs/delta-format.md says every byte. Pure, and standard library only. Every length is checked against a limit before
 anything of that length is read or allocated.
@@ -52,8 +52,8 @@ DERIVED_LIMIT = 1 << 23
 DERIVED_ALIGNMENT = 8
 """The derived bytes lie behind the base, from a multiple of this on, so that their words are words."""
 
-BYTES, SPARSE, WORDS = 0, 1, 3
-"""The form of a segment; WORDS is the least of many, one for each number of corrected words. 2 is none yet."""
+BYTES, SPARSE, MIXED, WORDS = range(4)
+"""The form of a segment; WORDS is the least of many, one for each number of corrected words."""
 
 MAGIC = b"esd4"
 HEADER_LIMIT = len(MAGIC) + BASE_HASH + HASH + 2 * NUMBER_LIMIT
@@ -178,7 +178,7 @@ class ChapterHeader:
 @dataclass(frozen=True, slots=True)
 class SegmentHeader:
     """Segment `number`: the start of the hash of its output (nothing if it is the only loud one of its chapter), and
-    its form: BYTES, SPARSE, or WORDS and how many of them are corrected.
+    its form: BYTES, SPARSE, MIXED, or WORDS and how many of them are corrected.
     """
 
     part: Part
@@ -188,7 +188,7 @@ class SegmentHeader:
 
     @property
     def words(self) -> int | None:
-        """How many words are corrected; None if bytes are."""
+        """How many words are corrected; None in other forms."""
         return self.form - WORDS if self.form >= WORDS else None
 
 
@@ -255,11 +255,13 @@ def parse_segment_header(
         limits = {"differences": output}
     elif form == SPARSE:
         limits = {"gaps": output, "changes": output}  # a gap is never longer than the bytes that it tells of
-    elif form >= WORDS:
-        limits = {"gaps": (form - WORDS) * GAP_LIMIT, "values": (form - WORDS) * WORD}
+    elif form == MIXED:
+        limits = {"mixed": output}
     else:
-        raise corrupt(name, "form", f"found {form}, which is none")
-    packed = {stream: head.packed(stream, limit) for stream, limit in (limits | {"extra": output}).items() if limit}
+        limits = {"gaps": (form - WORDS) * GAP_LIMIT, "values": (form - WORDS) * WORD}
+    if form != MIXED:
+        limits["extra"] = output
+    packed = {stream: head.packed(stream, limit) for stream, limit in limits.items() if limit}
     return SegmentHeader(Part(name, packed), number, check, form), head.at
 
 

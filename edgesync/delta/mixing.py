@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import NamedTuple
 
 from edgesync.wire.errors import UnknownFormatError
 
@@ -23,6 +24,34 @@ def absent(what: str) -> UnknownFormatError:
         f"{what}: only the context-mixing coder unpacks it, which is not installed here (edgesync.delta._mixing); make "
         "the delta with --coder lzma"
     )
+
+
+class Known(NamedTuple):
+    """What is known of the words of a segment. For each word: the kind of the reference in it; what that refers to, the
+    lower four bytes of the address in the base, or zeros; what `plain.marks` says; and four bytes of what is copied, as
+    predicted, with zeros for what no copy makes.
+    """
+
+    kind: bytes
+    target: bytes
+    marks: bytes
+    draft: bytes
+
+
+def pack_words(known: Known, result: bytes, most: int) -> bytes | None:
+    """How a draft becomes this result, in at most `most` bytes; None where it takes more."""
+    from edgesync.delta import _mixing  # noqa: PLC0415 - the board may be without it
+
+    return _mixing.encode_words(*known, result, most)
+
+
+def unpack_words(packed: bytes, known: Known) -> bytes:
+    """The result: the inverse of `pack_words`. Raises ValueError for all but the one stream of some result, and takes
+    time by the number of words alone.
+    """
+    from edgesync.delta import _mixing  # noqa: PLC0415 - the board may be without it
+
+    return _mixing.decode_words(packed, *known)
 
 
 _TABLES = {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, compress
 
-from edgesync.delta import leb128
+from edgesync.delta import leb128, mixing
 from edgesync.delta.format import (
     GAP_LIMIT,
     NUMBER_LIMIT,
@@ -23,6 +23,10 @@ from edgesync.delta.format import (
 )
 from edgesync.delta.streams import corrupt
 from edgesync.wire.blob import short_hash
+
+EDGE = 16
+"""Beside the four bits of _WHOLE, one for each byte of a word."""
+_WHOLE = 15
 
 ReadBase = Callable[[memoryview, int], None]
 """Fill a buffer with bytes of the base from an offset."""
@@ -157,6 +161,48 @@ def new_bytes(head: SegmentHeader, body: bytes, missing: int) -> bytes:
     if len(extra) != missing:
         raise head.part.corrupt("extra", f"found {len(extra)} bytes, expected {missing}")
     return extra
+
+
+def marks(copies: Iterable[tuple[int, int, int]], output: int) -> bytearray:
+    """What the context-mixing coder knows of each word of a segment: a bit for each byte that no copy makes, the lowest
+    first, and EDGE if a copy begins in the word or has its end there or in front of it. Padding counts as made.
+    """
+    found = bytearray([_WHOLE]) * -(-output // WORD)
+    if output % WORD:
+        found[-1] >>= WORD - output % WORD
+    for at, _, length in copies:
+        end = at + length
+        first, last = -(-at // WORD), end // WORD
+        if first <= last:
+            found[first:last] = bytes(last - first)
+            _make(found, at, WORD * first)
+            _make(found, WORD * last, end)
+        else:
+            _make(found, at, end)
+        for word in (at // WORD, last):
+            if word < len(found):
+                found[word] |= EDGE
+    return found
+
+
+def _make(found: bytearray, at: int, end: int) -> None:
+    """Mark bytes that are all in one word as made."""
+    if at < end:
+        found[at // WORD] &= ~(_WHOLE >> WORD - (end - at) << at % WORD)
+
+
+def unmixed(head: SegmentHeader, body: bytes, known: mixing.Known, output: int) -> memoryview:
+    """The bytes of the result, from a segment of form MIXED of whose words this is known, proved by their hash.
+    Raises DeltaCorruptError that names the field.
+    """
+    if not mixing.available():
+        raise mixing.absent(f"delta, {head.part.name}")
+    try:
+        result = memoryview(mixing.unpack_words(body, known))[:output]
+    except ValueError as error:
+        raise head.part.corrupt("mixed", f"does not unpack: {error}") from error
+    check(head, result)
+    return result
 
 
 def check(head: SegmentHeader, output: memoryview) -> None:

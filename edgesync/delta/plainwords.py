@@ -1,4 +1,4 @@
-"""Segments of form WORDS without numpy: slower, and the same bytes. What they are made of is told in `segment`."""
+"""Segments of form WORDS or MIXED without numpy: slower, and the same bytes. `segment` tells what they are made of."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 from array import array
 from collections.abc import Iterator
 
-from edgesync.delta import a64, kinds, leb128
-from edgesync.delta.format import GAP_LIMIT, WORD, SegmentHeader
-from edgesync.delta.plain import ReadBase, Rows, check, draft, new_bytes
+from edgesync.delta import a64, kinds, leb128, mixing
+from edgesync.delta.format import GAP_LIMIT, MIXED, WORD, SegmentHeader
+from edgesync.delta.plain import ReadBase, Rows, check, draft, marks, new_bytes, unmixed
 from edgesync.delta.plainpage import Predictor, Run
 from edgesync.delta.plaintables import Tables
 
@@ -30,6 +30,8 @@ class Decoder:
         Raises DeltaCorruptError that names the field, and whatever `read_base` raises.
         """
         copies = list(self._rows.window(window.start, window.stop))
+        if head.form == MIXED:
+            return self._unmixed(head, body, window, copies, read_base)
         extra = new_bytes(head, body, len(window) - sum(length for _, _, length in copies))
         words = array("I", bytes(draft(copies, extra, len(window), read_base)))
         _little(words)
@@ -40,6 +42,25 @@ class Decoder:
         result = memoryview(words).cast("B")[: len(window)]
         check(head, result)
         return result
+
+    def _unmixed(
+        self,
+        head: SegmentHeader,
+        body: bytes,
+        window: range,
+        copies: list[tuple[int, int, int]],
+        read_base: ReadBase,
+    ) -> memoryview:
+        empty = bytes(len(window) - sum(length for _, _, length in copies))
+        words = array("I", bytes(draft(copies, empty, len(window), read_base)))
+        _little(words)
+        keys = self._predict(words, copies, window.start)
+        kind = bytes(key >> kinds.KIND_SHIFT for key in keys)
+        target = array("I", (key & _WORD if key >> kinds.KIND_SHIFT else 0 for key in keys))
+        _little(target)
+        _little(words)
+        known = mixing.Known(kind, target.tobytes(), bytes(marks(copies, len(window))), words.tobytes())
+        return unmixed(head, body, known, len(window))
 
     def _predict(self, words: array[int], copies: list[tuple[int, int, int]], offset: int) -> array[int]:
         keys = array("q")

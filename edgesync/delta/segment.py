@@ -21,14 +21,14 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesync.delta import aarch64, kinds, rewrite, varint
+from edgesync.delta import aarch64, kinds, mixing, rewrite, varint
 from edgesync.delta.aarch64 import Words
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies
-from edgesync.delta.format import BYTES, CHECK, GAP_LIMIT, SPARSE, WORD, WORDS, SegmentHeader, encode_segment
+from edgesync.delta.format import BYTES, CHECK, GAP_LIMIT, MIXED, SPARSE, WORD, WORDS, SegmentHeader, encode_segment
 from edgesync.delta.leb128 import VarintError
 from edgesync.delta.order import ascending
-from edgesync.delta.plain import ReadBase, check, draft, new_bytes
+from edgesync.delta.plain import ReadBase, check, draft, marks, new_bytes, unmixed
 from edgesync.delta.references import Kinds, Mask
 from edgesync.delta.streams import guess, pack
 from edgesync.delta.varint import Ints
@@ -46,7 +46,7 @@ def encode(
     read_base: ReadBase,
     *,
     quick: bool = False,
-    mixing: bool = False,  # noqa: ARG001 - no form is mixed yet
+    mixing: bool = False,
 ) -> bytes:
     """The segment that makes `result`, the bytes of the image from `offset` on (at most SEGMENT of them), in the form
     that is smallest; nothing if plain copies make it. If `quick`, it is not of words, and its streams are packed in
@@ -75,7 +75,28 @@ def encode(
         for (form, streams), size in zip(forms, guesses, strict=True)
         if size < _CLEAR * min(guesses) + _SMALL
     ]
-    return min(coded, key=len)
+    smallest = min(coded, key=len)
+    mixed = _mixed(chapter, result, offset, read_base, len(smallest)) if mixing else None
+    return smallest if mixed is None else min(smallest, mixed, key=len)
+
+
+def _mixed(chapter: Chapter, result: bytes, offset: int, read_base: ReadBase, most: int) -> bytes | None:
+    """The segment in the form MIXED; None if it is longer than `most` bytes."""
+    window = range(offset, offset + len(result))
+    known = _known(chapter, chapter.copies.window(window.start, window.stop), window, read_base)
+    packed = mixing.pack_words(known, result.ljust(len(known.draft), b"\0"), most)
+    return None if packed is None else encode_segment(MIXED, short_hash(result)[:CHECK], [packed])
+
+
+def _known(chapter: Chapter, copies: Copies, window: range, read_base: ReadBase) -> mixing.Known:
+    """What is known of the words at these offsets of the result, of which these are the copies."""
+    output = len(window)
+    empty = bytes(output - int(copies.length.sum()))
+    words = np.frombuffer(draft(copies.rows(), empty, output, read_base), "<u4")
+    kind, keys = _predict(words, copies, window.start, chapter)
+    target = np.zeros(len(words), "<u4")
+    target[kind != kinds.PLAIN] = keys & 0xFFFFFFFF
+    return mixing.Known(kind.tobytes(), target.tobytes(), bytes(marks(copies.rows(), output)), words.tobytes())
 
 
 def _words(
@@ -108,14 +129,15 @@ def _bytes(wanted: NDArray[np.uint8], data: bytearray, fresh: Mask) -> Iterator[
 
 
 def decode(chapter: Chapter, head: SegmentHeader, body: bytes, window: range, read_base: ReadBase) -> memoryview:
-    """The bytes of the result at the offsets of `window`, from a segment of form WORDS, proved by their hash.
+    """The bytes of the result at the offsets of `window`, from a segment of form WORDS or MIXED, proved by their hash.
 
     Raises DeltaCorruptError that names the field, and whatever `read_base` raises.
     """
     part, count = head.part, head.words
-    assert count is not None
     offset, output = window.start, len(window)
     copies = chapter.copies.window(offset, offset + output)
+    if count is None:
+        return unmixed(head, body, _known(chapter, copies, window, read_base), output)
     extra = new_bytes(head, body, output - int(copies.length.sum()))
     words = np.frombuffer(draft(copies.rows(), extra, output, read_base), "<u4")
     kind, keys = _predict(words, copies, offset, chapter)
