@@ -17,7 +17,7 @@ from test_delta_chapter import BASE, RESULT, arrays, chapters, decoded, ints
 from edgesync.delta import chapter, leb128, mixing, streams
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies
-from edgesync.delta.format import SEGMENT, Counts
+from edgesync.delta.format import SEGMENT, Counts, parse_chapter_header
 from edgesync.wire.errors import DeltaCorruptError, UnknownFormatError
 
 pytestmark = pytest.mark.mixing
@@ -168,6 +168,20 @@ def test_a_chapter_with_mixed_tables_comes_back(known):
     data = chapter.encode(known, 0, [b""], (BASE, RESULT), mixing=True)
     assert arrays(decoded(data)) == arrays(known)
     assert len(data) <= len(chapter.encode(known, 0, [b""], (BASE, RESULT)))
+
+
+@given(chapters(), st.data())
+def test_bits_flipped_in_mixed_tables_give_tables_or_are_refused(known, data):
+    broken = bytearray(chapter.encode(known, 0, [b""], (BASE, RESULT), mixing=True))
+    _, body = parse_chapter_header(0, bytes(broken), 1)
+    for bit in data.draw(st.lists(st.integers(8 * body, 8 * len(broken) - 1), min_size=1, max_size=3)):
+        broken[bit // 8] ^= 1 << bit % 8
+    try:
+        copied, said = sum(decoded(bytes(broken)).copies.length), ""
+    except DeltaCorruptError as error:
+        copied, said = 0, str(error)
+    assert copied <= RESULT
+    assert not said or "chapter 0, " in said
 
 
 def test_copies_of_a_later_chapter_may_come_from_before_its_start():
