@@ -209,7 +209,7 @@ def opened(path: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def write_big_delta(directory: Path, length: int) -> tuple[Digest, Digest]:
+def write_big_delta(directory: Path, length: int, *, mixing: bool = False) -> tuple[Digest, Digest]:
     """`base` (sparse, with a little code at its start) and `blob`, segment by segment; digests of base and result.
 
     The first chapters have one segment each, as heavy as the format allows, in turns: each word corrected by another
@@ -243,10 +243,10 @@ def write_big_delta(directory: Path, length: int) -> tuple[Digest, Digest]:
             for number in numbers:
                 light = _marked(number) if number % 8 == 0 else zeros
                 wanted = chance.bytes(SEGMENT) if number < len(known) else light
-                coded.append(segment.encode(tables, wanted, number * SEGMENT, read))
+                coded.append(segment.encode(tables, wanted, number * SEGMENT, read, mixing=mixing))
                 base_hash.update(zeros if number else b"")
                 result_hash.update(wanted)
-            blob.write(chapter.encode(tables, numbers.start, coded, (length, length)))
+            blob.write(chapter.encode(tables, numbers.start, coded, (length, length), mixing=mixing))
         digests = Digest(base_hash.hexdigest()), Digest(result_hash.hexdigest())
         blob.seek(0)
         blob.write(header_of(length, digests[0], length, digests[1]).encode())

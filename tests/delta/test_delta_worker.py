@@ -242,11 +242,17 @@ SMALL = 15_000_000 // SEGMENT * SEGMENT
 
 
 @pytest.mark.parametrize(
-    ("length", "plain"), [(SMALL, ""), (GIB, ""), (SMALL, "1")], ids=["15 MB", "1 GiB", "15 MB without numpy"]
+    ("length", "how"),
+    [
+        pytest.param(SMALL, "", id="15 MB"),
+        pytest.param(GIB, "", id="1 GiB"),
+        pytest.param(SMALL, "plain", id="15 MB without numpy"),
+        pytest.param(SMALL, "mixing", id="15 MB with mixed tables", marks=pytest.mark.mixing),
+    ],
 )
-def test_a_worker_stays_below_64_mib_for_an_image_of(tmp_path, play, monkeypatch, length, plain):
-    monkeypatch.setenv(VARIABLE, plain)
-    base, result = write_big_delta(tmp_path, length)
+def test_a_worker_stays_below_64_mib_for_an_image_of(tmp_path, play, monkeypatch, length, how):
+    monkeypatch.setenv(VARIABLE, "1" if how == "plain" else "")
+    base, result = write_big_delta(tmp_path, length, mixing=how == "mixing")
     (tmp_path / "target").touch()
     play(MEASURED)
     asyncio.run(run(tmp_path, "delta", length=length, sha256=result, base_sha256=base))
