@@ -140,7 +140,7 @@ class Standing:
         if report is None or not report.mixing:
             return NO_CODER
         if report.plain:
-            return "the board has the context-mixing coder, and not numpy, which it needs"
+            return "the board has no numpy, without which the server sends no mixed delta"
         return f"{failed.name}: {failed.detail}" if failed else ""
 
     @property
