@@ -12,12 +12,24 @@ import numpy as np
 
 from edgesync.delta import elf
 from edgesync.delta.addresses import NO_TABLES, Regions, Space
-from edgesync.delta.contents import BLOCK
+from edgesync.delta.contents import BLOCK, is_a32
 from edgesync.delta.copies import Copies
 from edgesync.delta.elf import Program, Section
 from edgesync.delta.format import PIECES_LIMIT, REGIONS_LIMIT
 from edgesync.delta.kernel import kernels
-from edgesync.delta.kinds import CODE, FILE_SHIFT, NONE, OFFSETS, POINTERS, RELATIVE, SYMBOLS
+from edgesync.delta.kinds import (
+    CODE,
+    CODE_32,
+    FILE_SHIFT,
+    NONE,
+    OFFSETS,
+    POINTERS,
+    POINTERS_32,
+    RELATIVE,
+    RELATIVE_31,
+    SYMBOLS,
+    SYMBOLS_32,
+)
 from edgesync.delta.varint import Ints
 
 _UNLOADED = 1 << 38
@@ -54,8 +66,8 @@ def layout(base: bytes, result: bytes, copies: Copies) -> Layout:
     return Layout(
         _space(olds, news, len(base)),
         _space(news, olds, len(result)),
-        _regions(pairs),
-        _regions([(new, new) for _, new in pairs]),
+        _regions(base, pairs),
+        _regions(result, [(new, new) for _, new in pairs]),
         np.array([old.bias for old, _ in pairs], np.uint64).view(np.int64),
     )
 
@@ -130,13 +142,13 @@ def _space(programs: list[Program], others: list[Program], length: int) -> Space
     return Space(*np.array(sorted(rows), np.int64).reshape(-1, 3).T)
 
 
-def _regions(pairs: list[tuple[Program, Program]]) -> Regions:
+def _regions(image: bytes, pairs: list[tuple[Program, Program]]) -> Regions:
     rows: list[tuple[int, ...]] = []
     done = 0
     for number, (program, other) in enumerate(pairs, 1):
         for first, behind, *what in _contents(program, other, number << FILE_SHIFT):
             start, end = max(program.start + first, done), program.start + min(behind, program.length)
-            if end <= start:
+            if end <= start or (what[0] == CODE_32 and not is_a32(image, start, end)):
                 continue
             if start > done:
                 rows.append((done, NONE, 0, 0))
@@ -156,15 +168,16 @@ def _contents(program: Program, other: Program, file: int) -> list[tuple[int, ..
             for edge, end in zip(edges, ends, strict=True)
             if program.kinds[edge] != NONE
         ]
+    code, pointers = (CODE_32, POINTERS_32) if program.narrow else (CODE, POINTERS)
     if not program.sections:
         return [
-            (load.offset, load.offset + load.size, CODE if load.executable else POINTERS, 0, 0)
+            (load.offset, load.offset + load.size, code if load.executable else pointers, 0, 0)
             for load in sorted(program.loads, key=lambda load: load.offset)
         ]
     rows = []
     for section in program.sections:
-        kind, anchor, result_anchor = _section_kind(section), 0, 0
-        if kind in (OFFSETS, SYMBOLS):
+        kind, anchor, result_anchor = (_short_kind if program.narrow else _section_kind)(section), 0, 0
+        if kind in (OFFSETS, SYMBOLS, SYMBOLS_32):
             twin = next(
                 (twin for twin in other.sections if (twin.name, twin.kind) == (section.name, section.kind)), None
             )
@@ -187,10 +200,21 @@ def _section_kind(section: Section) -> int:
     return {".eh_frame_hdr": OFFSETS, ".eh_frame": RELATIVE}.get(section.name, NONE)
 
 
+def _short_kind(section: Section) -> int:
+    """What a section of a program with addresses of 32 bits holds."""
+    if section.kind in (elf.DYNSYM, elf.SYMTAB):
+        return SYMBOLS_32
+    if section.flags & elf.EXECUTABLE:
+        return CODE_32
+    if section.kind in (*_POINTER_KINDS, elf.REL) or section.name in _POINTER_SECTIONS:
+        return POINTERS_32
+    return RELATIVE_31 if section.kind == elf.EXIDX else NONE
+
+
 def _anchor(program: Program, section: Section, kind: int) -> int:
     """The address that the numbers of a section are counted from: its own, or that of its names."""
     names = next((names for names in program.sections if names.index == section.link), section)
-    return _address(program, names.offset if kind == SYMBOLS else section.offset)
+    return _address(program, section.offset if kind == OFFSETS else names.offset)
 
 
 def _address(program: Program, offset: int) -> int:

@@ -5,12 +5,13 @@ The rules are theirs and are told there; the tests hold both to the same words a
 
 from __future__ import annotations
 
+import functools
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from edgesync.delta import a64, kinds
+from edgesync.delta import a32, a64, kinds
 from edgesync.delta.format import WORD
 from edgesync.delta.kinds import FILE_SHIFT
 from edgesync.delta.plaintables import NEVER, Tables
@@ -22,6 +23,7 @@ Run = tuple[int, int, int]
 _REMEMBERED = 1 << 14
 """Targets whose way is remembered: calls of one function are many."""
 _LOW_HALF = 0xFFFFFFFF
+_DISTANCE_31 = 0x7FFFFFFF
 _IN_FILE = (1 << FILE_SHIFT) - 1
 
 
@@ -80,14 +82,18 @@ class Predictor:
             return array("q", [word >> 16 for word in words])
         page = _Page(words)
         for kind, some in spans.items():
-            if kind != kinds.CODE:
+            if kind not in (kinds.CODE, kinds.CODE_32):
                 page.place_data(kind, some)
         finders: tuple[tuple[int, Callable[[_Page, Sequence[_Span]], None]], ...] = (
             (kinds.CODE, _find_code),
             (kinds.POINTERS, self._find_pointers),
             (kinds.RELATIVE, self._find_distances),
             (kinds.OFFSETS, self._find_offsets),
-            (kinds.SYMBOLS, self._find_symbols),
+            (kinds.SYMBOLS, functools.partial(self._find_symbols, kind=kinds.SYMBOLS, size_kind=kinds.SIZE)),
+            (kinds.CODE_32, _find_branches),
+            (kinds.POINTERS_32, self._find_short_pointers),
+            (kinds.RELATIVE_31, self._find_near),
+            (kinds.SYMBOLS_32, functools.partial(self._find_symbols, kind=kinds.SYMBOLS_32, size_kind=kinds.EXTENT)),
         )
         for kind, finder in finders:
             if kind in spans:
@@ -148,24 +154,40 @@ class Predictor:
             for at in range(span.first, span.end):
                 self._note(page, at, kinds.OFFSET, anchor + _signed_word(page.words[at]))
 
-    def _find_symbols(self, page: _Page, spans: Sequence[_Span]) -> None:
+    def _find_symbols(self, page: _Page, spans: Sequence[_Span], kind: int, size_kind: int) -> None:
         regions = self._tables.regions
-        sizes = []
+        length, value, size = kinds.ENTRIES[kind]
+        sizes, back = [], (size - value) // WORD
         for span in spans:
             file = span.place >> FILE_SHIFT << FILE_SHIFT
             anchor, entry = regions.anchor[span.region], span.source - regions.start[span.region]
             for at in range(span.first, span.end):
-                word, field = page.words[at], (entry + WORD * (at - span.first)) % kinds.ENTRY
+                word, field = page.words[at], (entry + WORD * (at - span.first)) % length
                 if field == 0 and word:
                     self._note(page, at, kinds.NAME, anchor + word)
-                elif field == 8 and word:
+                elif field == value and word:
                     self._note(page, at, kinds.POINTER, file + word)
-                elif field == 16 and kinds.INSTRUCTION < word < kinds.EXTENT_LIMIT and at >= 2:
+                elif field == size and kinds.INSTRUCTION < word < kinds.EXTENT_LIMIT and at >= back:
                     sizes.append(at)
         for at in sizes:
-            if page.kind[at - 2] == kinds.POINTER and page.follows(at, kinds.SYMBOLS, 2):
-                page.kind[at] = kinds.SIZE
-                page.target[at] = page.target[at - 2] + page.words[at] - kinds.INSTRUCTION
+            if page.kind[at - back] == kinds.POINTER and page.follows(at, kind, back):
+                page.kind[at] = size_kind
+                page.target[at] = page.target[at - back] + page.words[at] - kinds.INSTRUCTION
+
+    def _find_short_pointers(self, page: _Page, spans: Sequence[_Span]) -> None:
+        for span in spans:
+            if span.place % WORD == 0:
+                file = span.place >> FILE_SHIFT << FILE_SHIFT
+                for at in range(span.first, span.end):
+                    if page.words[at] >= kinds.POINTER_MIN:
+                        self._note(page, at, kinds.POINTER, file + page.words[at])
+
+    def _find_near(self, page: _Page, spans: Sequence[_Span]) -> None:
+        for span in spans:
+            for at in range(span.first, span.end):
+                if kinds.UNWINDS_NOT < page.words[at] <= _DISTANCE_31:
+                    distance = (page.words[at] ^ 1 << 30) - (1 << 30)
+                    self._note(page, at, kinds.DISTANCE_31, page.place[at] + distance)
 
     # --- rewriting, as in `rewrite` --------------------------------------------------------------------------------
 
@@ -185,7 +207,7 @@ class Predictor:
                 page.kind[at] = kinds.PLAIN
                 continue
             moved[at] = target
-            if kind < kinds.POINTER:
+            if kind < kinds.POINTER or kind == kinds.BRANCH:
                 page.words[at] = _with_target(page.words[at], kind, place, target)
             else:
                 self._write_data(page, at, place, target)
@@ -204,6 +226,8 @@ class Predictor:
                 words[at + 1] = value >> 32 & _LOW_HALF
         elif kind == kinds.DISTANCE:
             words[at] = target - place & _LOW_HALF
+        elif kind == kinds.DISTANCE_31:
+            words[at] = target - place & _DISTANCE_31
         elif kind in (kinds.OFFSET, kinds.NAME):
             words[at] = target - self._tables.regions.result_anchor[page.region[at]] & _LOW_HALF
 
@@ -248,8 +272,18 @@ def _find_code(page: _Page, spans: Sequence[_Span]) -> None:
                 found[at], targets[at] = form, origin + WORD * at + a64.distance(word, form)
 
 
+def _find_branches(page: _Page, spans: Sequence[_Span]) -> None:
+    for span in spans:
+        origin = span.place - WORD * span.first
+        for at in range(span.first, span.end):
+            if a32.is_branch(word := page.words[at]):
+                page.kind[at], page.target[at] = kinds.BRANCH, origin + WORD * at + a32.distance(word)
+
+
 def _with_target(word: int, kind: int, place: int, target: int) -> int:
     """An instruction that stands at `place`, referring to `target`."""
+    if kind == kinds.BRANCH:
+        return a32.with_distance(word, target - place)
     if kind == kinds.LOW:
         return a64.with_low(word, target)
     if kind in a64.RELATIVE:

@@ -6,18 +6,23 @@ that is wrong costs bytes and never correctness: encoder and decoder make the sa
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesync.delta import a64, aarch64
+from edgesync.delta import a64, aarch32, aarch64
 from edgesync.delta.aarch64 import Words
 from edgesync.delta.addresses import Tables
+from edgesync.delta.format import WORD
 from edgesync.delta.kinds import (
+    BRANCH,
     CODE,
+    CODE_32,
     DISTANCE,
-    ENTRY,
+    DISTANCE_31,
+    ENTRIES,
     EXTENT,
     EXTENT_LIMIT,
     FAR,
@@ -33,9 +38,13 @@ from edgesync.delta.kinds import (
     POINTER,
     POINTER_MIN,
     POINTERS,
+    POINTERS_32,
     RELATIVE,
+    RELATIVE_31,
     SIZE,
     SYMBOLS,
+    SYMBOLS_32,
+    UNWINDS_NOT,
 )
 from edgesync.delta.varint import Ints
 
@@ -88,17 +97,21 @@ def find(words: Words, source: Ints, tables: Tables) -> References:
         return found
     place = np.where(whole, tables.base.address_of(near), 0)
     holds = np.where((region >= 0) & (place > 0), tables.regions.kind[region], NONE)
+    held = np.bincount(holds, minlength=SYMBOLS_32 + 1)
     page = _Page(words, source, place, region, tables, kind, target)
     for content, finder in (
         (CODE, _find_code),
         (POINTERS, _find_pointers),
         (RELATIVE, _find_distances),
         (OFFSETS, _find_offsets),
-        (SYMBOLS, _find_symbols),
+        (SYMBOLS, functools.partial(_find_symbols, kind=SYMBOLS, size_kind=SIZE)),
+        (CODE_32, _find_branches),
+        (POINTERS_32, _find_short_pointers),
+        (RELATIVE_31, _find_near),
+        (SYMBOLS_32, functools.partial(_find_symbols, kind=SYMBOLS_32, size_kind=EXTENT)),
     ):
-        known = holds == content
-        if known.any():
-            finder(page, known)
+        if held[content]:
+            finder(page, holds == content)
     return found
 
 
@@ -151,14 +164,35 @@ def _find_offsets(page: _Page, known: Mask) -> None:
     page.note(at, OFFSET, page.tables.regions.anchor[page.region[at]] + page.words[at].view(np.int32))
 
 
-def _find_symbols(page: _Page, known: Mask) -> None:
+def _find_symbols(page: _Page, known: Mask, kind: int, size_kind: int) -> None:
+    entry, value, size = ENTRIES[kind]
+    back = (size - value) // WORD
     words, place, regions = page.words, page.place, page.tables.regions
     at = np.flatnonzero(known)
-    field = (page.source[at] - regions.start[page.region[at]]) % ENTRY
+    field = (page.source[at] - regions.start[page.region[at]]) % entry
     names = at[(field == 0) & (words[at] > 0)]
     page.note(names, NAME, regions.anchor[page.region[names]] + words[names])
-    values = at[(field == 8) & (words[at] > 0)]
+    values = at[(field == value) & (words[at] > 0)]
     page.note(values, POINTER, (place[values] >> FILE_SHIFT << FILE_SHIFT) + words[values])
-    sizes = at[(field == 16) & (words[at] > INSTRUCTION) & (words[at] < EXTENT_LIMIT) & (at >= 2)]
-    sizes = sizes[(page.kind[sizes - 2] == POINTER) & (place[sizes - 2] == place[sizes] - 8)]
-    page.note_lengths(sizes, SIZE, 2)
+    sizes = at[(field == size) & (words[at] > INSTRUCTION) & (words[at] < EXTENT_LIMIT) & (at >= back)]
+    sizes = sizes[(page.kind[sizes - back] == POINTER) & (place[sizes - back] == place[sizes] - WORD * back)]
+    page.note_lengths(sizes, size_kind, back)
+
+
+def _find_branches(page: _Page, known: Mask) -> None:
+    at = aarch32.branches(page.words)
+    at = at[known[at]]
+    page.kind[at] = BRANCH
+    page.target[at] = page.place[at] + aarch32.distance(page.words[at])
+
+
+def _find_short_pointers(page: _Page, known: Mask) -> None:
+    words, place = page.words, page.place
+    at = np.flatnonzero(known & (place % WORD == 0) & (words >= POINTER_MIN))
+    page.note(at, POINTER, (place[at] >> FILE_SHIFT << FILE_SHIFT) + words[at])
+
+
+def _find_near(page: _Page, known: Mask) -> None:
+    words, place = page.words, page.place
+    at = np.flatnonzero(known & (words >> 31 == 0) & (words > UNWINDS_NOT))
+    page.note(at, DISTANCE_31, place[at] + ((words[at].astype(np.int64) ^ 1 << 30) - (1 << 30)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgesync.delta import a64, aarch64, kinds, references
+from edgesync.delta import a64, aarch32, aarch64, kinds, references
 from edgesync.delta.aarch64 import Words
 from edgesync.delta.addresses import Tables
 from edgesync.delta.kinds import FILE_SHIFT, POINTERS
@@ -75,6 +75,8 @@ def _write(words: Words, source: Ints, moved: _Moved, tables: Tables) -> Words:
     words[at[chosen]] = aarch64.with_distance(words[at[chosen]], a64.PAGE, pages)
     chosen = np.flatnonzero(kind == kinds.LOW)
     words[at[chosen]] = aarch64.with_low(words[at[chosen]], target[chosen])
+    chosen = np.flatnonzero(kind == kinds.BRANCH)
+    words[at[chosen]] = aarch32.with_distance(words[at[chosen]], target[chosen] - place[chosen])
     if (kind >= kinds.POINTER).any():
         _write_data(words, source, moved, tables)
     return words
@@ -90,6 +92,8 @@ def _write_data(words: Words, source: Ints, moved: _Moved, tables: Tables) -> No
     words[at[chosen][whole] + 1] = _low_half(value[whole] >> 32)
     chosen = kind == kinds.DISTANCE
     words[at[chosen]] = _low_half(target[chosen] - moved.place[chosen])
+    chosen = kind == kinds.DISTANCE_31
+    words[at[chosen]] = _low_half(target[chosen] - moved.place[chosen]) & 0x7FFFFFFF
     chosen = (kind == kinds.OFFSET) | (kind == kinds.NAME)
     words[at[chosen]] = _low_half(target[chosen] - tables.regions.result_anchor[region[chosen]])
     for length, back in ((kinds.EXTENT, 1), (kinds.SIZE, 2)):

@@ -34,7 +34,7 @@ from edgesync.delta.streams import guess, pack
 from edgesync.delta.varint import Ints
 from edgesync.wire.blob import short_hash
 
-_STRAIGHT = np.isin(np.arange(kinds.SIZE + 1), kinds.STRAIGHT)
+_STRAIGHT = np.isin(kinds.KINDS, kinds.STRAIGHT)
 _CLEAR, _SMALL = 2, 200
 """A form that is guessed to be twice and 200 bytes larger than another is not tried: guesses are that good."""
 

@@ -20,7 +20,7 @@ from operator import add
 
 from edgesync.delta import leb128
 from edgesync.delta.format import ADDRESS_LIMIT, LENGTH_LIMIT, NUMBER_LIMIT, PIECES_LIMIT, ChapterHeader, Part
-from edgesync.delta.kinds import FILE_SHIFT, SYMBOLS
+from edgesync.delta.kinds import FILE_SHIFT, SYMBOLS_32
 from edgesync.delta.leb128 import unfold
 
 _OFFSET_LIMIT = 2 * LENGTH_LIMIT
@@ -56,8 +56,8 @@ def read(head: ChapterHeader, body: bytes, lengths: tuple[int, int]) -> Columns:
         raise part.corrupt("corrections", f"addresses do not ascend, or end behind {_ADDRESS_END:#x}")
     start, kind, *anchors = _split(part, body, "regions", [counts.regions] * 4)
     regions = wrapped(accumulate(start)), kind, *map(_summed, anchors)
-    if not _ascend(regions[0], LENGTH_LIMIT) or max(kind, default=0) > SYMBOLS:
-        raise part.corrupt("regions", f"starts do not ascend, or a kind is larger than {SYMBOLS}")
+    if not _ascend(regions[0], LENGTH_LIMIT) or max(kind, default=0) > SYMBOLS_32:
+        raise part.corrupt("regions", f"starts do not ascend, or a kind is larger than {SYMBOLS_32}")
     return Columns(base, result, regions, corrections, wrapped(map(unfold, pieces[6])))
 
 

@@ -133,8 +133,65 @@ def program(grown: dict[int, int], hole: int, functions: int = 600) -> bytes:
     return file
 
 
+def program_32(grown: dict[int, int], hole: int, functions: int = 600) -> bytes:
+    """The same for 32-bit ARM: functions that call one another, pointers to them and to memory, how they are unwound,
+    and symbols.
+    """
+    chance = stream("program 32", 64 * functions)
+    lengths = [12 + chance[64 * f] % 40 + grown.get(f, 0) for f in range(functions)]
+    starts = [sum(lengths[:f]) for f in range(functions)]
+    code, size, memory = 0x1000, 4 * sum(lengths), 0x1000
+    data = code + size
+    unwind_at, symbols_at, names_at = (data + 8 * functions * number for number in (1, 2, 4))
+    letters = b"".join(b"f%03d\0" % f for f in range(functions))
+    words: list[int] = []
+    for f in range(functions):
+        known = chance[64 * f + 1 : 64 * f + 64]
+        called, other = (int.from_bytes(known[at : at + 2], "little") % functions for at in (0, 2))
+        for branch, to in ((0xEB, starts[called]), (0x1A, starts[f] + 8), (0xFA, starts[other])):
+            words.append(branch << 24 | (to - len(words) - 2) & 0xFFFFFF)
+        words += [0xE3A00000 | byte for byte in known[: lengths[f] - grown.get(f, 0) - 3]]
+        words += [0xE320F000] * (sum(lengths[: f + 1]) - len(words))
+    places = [code + 4 * start for start in starts]
+    free = names_at + len(letters) + memory
+    pointers = struct.pack(f"<{functions}I", *places)
+    pointers += struct.pack(f"<{functions}I", *(free + 4 * f + hole * (f > 150) for f in range(functions)))
+    unwind = (
+        struct.pack("<II", place - unwind_at - 8 * f & 0x7FFFFFFF, 0x80B0B0B0 if f % 3 else 1)
+        for f, place in enumerate(places)
+    )
+    symbols = (struct.pack("<IIII", 5 * f, place, 4 * lengths[f], 0x10012) for f, place in enumerate(places))
+    file = struct.pack(f"<{len(words)}I", *words) + b"".join((pointers, *unwind, *symbols, letters))
+    sections = (
+        ("", 0, 0, 0, 0, 0, 0),
+        (".text", 1, 6, code, code, size, 0),
+        (".data", 1, 3, data, data, len(pointers), 0),
+        (".ARM.exidx", 0x70000001, 2, unwind_at, unwind_at, 8 * functions, 0),
+        (".dynsym", 11, 2, symbols_at, symbols_at, 16 * functions, 5),
+        (".dynstr", 3, 2, names_at, names_at, len(letters), 0),
+    )
+    titles = b"".join(name.encode() + b"\0" for name, *_ in sections) + b".shstrtab\0"
+    titles_at = code + len(file)
+    table_at = -(-(titles_at + len(titles)) // 4) * 4
+    head = struct.pack("<16sHHIIIIIHHHHHH", b"\x7fELF\1\1\1", 3, 40, 1, 0, 52, table_at, 0, 52, 32, 1, 40, 7, 6)
+    head += struct.pack("<IIIIIIII", 1, 0, 0, 0, titles_at, titles_at + memory + 8192, 7, 0x1000)
+    file = (head.ljust(code, b"\0") + file + titles).ljust(table_at, b"\0")
+    for name, kind, flags, place, at, length, link in (*sections, (".shstrtab", 3, 0, 0, titles_at, len(titles), 0)):
+        title = titles.index(name.encode() + b"\0")
+        file += struct.pack("<10I", title, kind, flags, place, at, length, link, 0, 4 * (kind > 0), 16 * (kind == 11))
+    return file
+
+
+GROWN = {30: 3, 170: 9, 301: 1}
+"""Functions of a program, and how many instructions more they have in the result."""
+
+
 def programs() -> tuple[bytes, bytes]:
-    return program({}, 0), program({30: 3, 170: 9, 301: 1}, 256)
+    return program({}, 0), program(GROWN, 256)
+
+
+def programs_32() -> tuple[bytes, bytes]:
+    return program_32({}, 0), program_32(GROWN, 256)
 
 
 def long_image() -> tuple[bytes, bytes]:
@@ -194,6 +251,7 @@ ALL = (
     Golden("sparse", "form SPARSE", few_bytes),
     Golden("words", "form WORDS without tables", words),
     Golden("program", "tables of addresses, regions of every kind, corrections", programs),
+    Golden("program-32", "the same for 32-bit ARM", programs_32),
     Golden("long", "quiet segments, segments with checks, a copy over many", long_image),
     Golden("chapters", "several chapters, whose copies are counted from their own starts", pieces),
     Golden("kernel", "type information that is derived", kernels),

@@ -9,10 +9,22 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from edgesync.delta import a64, plaintables
+from edgesync.delta import a32, a64, plaintables
 from edgesync.delta.addresses import Regions, Space, Tables
 from edgesync.delta.copies import Copies, Steps
-from edgesync.delta.kinds import CODE, FILE_SHIFT, NONE, OFFSETS, POINTERS, RELATIVE, SYMBOLS
+from edgesync.delta.kinds import (
+    CODE,
+    CODE_32,
+    FILE_SHIFT,
+    NONE,
+    OFFSETS,
+    POINTERS,
+    POINTERS_32,
+    RELATIVE,
+    RELATIVE_31,
+    SYMBOLS,
+    SYMBOLS_32,
+)
 from edgesync.wire.errors import DeltaCorruptError
 
 FILE = 1 << FILE_SHIFT
@@ -80,7 +92,9 @@ def _ints(rows, columns):
 def _tables(chance: random.Random) -> Tables:
     anchors = (START - 50, FAR - 50, *EXTREMES) if chance.random() < 0.2 else (START - 50, FAR - 50)
     starts = {4 * chance.randrange(SIZE // 4) + chance.choice([0, 0, 0, 1]) for _ in range(chance.randrange(7))}
-    kinds = (NONE, CODE, CODE, POINTERS, RELATIVE, RELATIVE, OFFSETS, SYMBOLS)
+    kinds = [NONE, CODE, CODE, POINTERS, RELATIVE, RELATIVE, OFFSETS, SYMBOLS]
+    if chance.random() < 0.5:
+        kinds = [CODE, CODE_32, CODE_32, POINTERS_32, RELATIVE_31, RELATIVE_31, SYMBOLS_32]
     rows = [(at, chance.choice(kinds), chance.choice(anchors), chance.choice(anchors)) for at in sorted({0, *starts})]
     regions = Regions(*_ints(rows[chance.random() < 0.1 :], 4))
     bias = [chance.choice([0, 0, 1 << 20, *EXTREMES]) for _ in range(2)]
@@ -119,13 +133,21 @@ def _words(chance: random.Random, bias: int) -> list[int]:
         value = chance.choice([START, FAR, FILE + chance.randrange(4096)]) + chance.randrange(900) - FILE
         value += chance.choice([0, bias])
         return [value & 0xFFFFFFFF, value >> 32 & 0xFFFFFFFF]
+    if what < 0.65:
+        branch = chance.randrange(16) << 28 | 5 << 25 | chance.randrange(2) << 24
+        return [a32.with_distance(branch, 4 * chance.randrange(-800, 800) + 4 * chance.randrange(2))]
     if what < 0.7:
         return [chance.randrange(95_000, 104_000), chance.randrange(1, 400)]
+    if what < 0.75:
+        return [chance.randrange(900), 4096 + chance.randrange(900), chance.randrange(100), 0][chance.randrange(2) :]
     if what < 0.8:
         return [chance.randrange(900), 0, 4096 + chance.randrange(900), 0, chance.randrange(100), 0][
             chance.randrange(3) :
         ]
-    return [chance.choice([0, chance.randrange(-6000, 6000) & 0xFFFFFFFF, chance.getrandbits(32)])]
+    return [
+        chance.choice([0, 1, chance.randrange(-6000, 6000) & chance.choice([0x7FFFFFFF, -1]) & 0xFFFFFFFF]),
+        chance.getrandbits(32),
+    ][: chance.randrange(1, 3)]
 
 
 def _instruction(chance: random.Random, pattern: tuple[int, int, int]) -> int:

@@ -14,7 +14,7 @@ from edgesync.delta.addresses import NO_STEPS, Regions, Space, Tables
 from edgesync.delta.chapter import Chapter
 from edgesync.delta.copies import Copies, Steps
 from edgesync.delta.format import SEGMENT
-from edgesync.delta.kinds import FILE_SHIFT
+from edgesync.delta.kinds import FILE_SHIFT, SYMBOLS_32
 from edgesync.delta.tables import Columns, read
 from edgesync.delta.varint import fold
 from edgesync.wire.errors import DeltaCorruptError
@@ -203,7 +203,7 @@ def test_memory_without_a_twin_in_the_other_image_is_refused():
         (0, 0, 1, 1, 0, 0, 0, 0),  # two that start at one place
         (5, (1 << 62), 1, 1, 0, 0, 0, 0),
         (1 << 36, 1, 0, 0),
-        (0, 6, 0, 0),  # holds what nobody knows
+        (0, SYMBOLS_32 + 1, 0, 0),  # holds what nobody knows
     ],
 )
 def test_regions_that_do_not_ascend_or_hold_something_unknown_are_refused(regions):

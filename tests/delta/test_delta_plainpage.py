@@ -35,4 +35,4 @@ def test_both_predict_the_same_words_and_order_them_alike(seed):
 
 def test_the_pages_of_these_tests_have_every_kind_of_reference():
     found = set().union(*(predicted(seed)[2] for seed in range(300)))
-    assert found == set(range(kinds.SIZE + 1))
+    assert found == set(kinds.KINDS)
