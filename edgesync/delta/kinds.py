@@ -20,9 +20,9 @@ PAGE = 1 << 15
 # Kinds of reference. The relative forms of instructions come first, under their own numbers.
 PLAIN = 0
 PAGE_USED, PAGE_ALONE, LOW, POINTER, DISTANCE, OFFSET, EXTENT, NAME, SIZE, BRANCH, DISTANCE_31 = range(5, 16)
-"""ADRP with a user; without; the user; the lower half of a pointer; a distance from the word itself, or from an
-anchor; the length of what the DISTANCE before it, or a POINTER of 32 bits, points at; the name of a symbol, and its
-size; a branch of A32; a distance of 31 bits."""
+"""ADRP with a user; without; the user; the lower half of a pointer; a distance from the word itself or from the
+instruction that adds it, or from an anchor; the length of what the DISTANCE before it, or a POINTER of 32 bits, points
+at; the name of a symbol, and its size; a branch of A32; a distance of 31 bits."""
 KINDS = range(16)
 """All of them."""
 STRAIGHT = (a64.ADR, PAGE_USED, PAGE_ALONE)

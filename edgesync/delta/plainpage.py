@@ -41,8 +41,8 @@ class _Span:
 
 
 class _Page:
-    """Words, and what is known of each: the kind of its reference, and what that refers to in the base. Of data also
-    its address in the base, its region, and what that holds.
+    """Words, and what is known of each: the kind of its reference, and what that refers to in the base. Of all but
+    AArch64 code also its address in the base, its region, and what that holds; and for literals what adds them.
     """
 
     def __init__(self, words: array[int]) -> None:
@@ -50,6 +50,7 @@ class _Page:
         self.words = words
         self.kind, self.target = bytearray(count), [0] * count
         self.place, self.region, self.holds = [0] * count, [0] * count, bytearray(count)
+        self.adds: dict[int, int] = {}
 
     def place_data(self, kind: int, spans: Iterable[_Span]) -> None:
         for span in spans:
@@ -82,7 +83,7 @@ class Predictor:
             return array("q", [word >> 16 for word in words])
         page = _Page(words)
         for kind, some in spans.items():
-            if kind not in (kinds.CODE, kinds.CODE_32):
+            if kind != kinds.CODE:
                 page.place_data(kind, some)
         finders: tuple[tuple[int, Callable[[_Page, Sequence[_Span]], None]], ...] = (
             (kinds.CODE, _find_code),
@@ -90,7 +91,7 @@ class Predictor:
             (kinds.RELATIVE, self._find_distances),
             (kinds.OFFSETS, self._find_offsets),
             (kinds.SYMBOLS, functools.partial(self._find_symbols, kind=kinds.SYMBOLS, size_kind=kinds.SIZE)),
-            (kinds.CODE_32, _find_branches),
+            (kinds.CODE_32, _find_short_code),
             (kinds.POINTERS_32, self._find_short_pointers),
             (kinds.RELATIVE_31, self._find_near),
             (kinds.SYMBOLS_32, functools.partial(self._find_symbols, kind=kinds.SYMBOLS_32, size_kind=kinds.EXTENT)),
@@ -202,6 +203,8 @@ class Predictor:
                 place, end = self._tables.result.piece_of(here)
                 origin = place - here if place else -NEVER
             place = max(0, origin + here)
+            if at in page.adds:
+                place = self._tables.result.address_of(offset + WORD * page.adds[at] + a32.AHEAD)
             target = self._way(page.target[at], corrected=kind != kinds.NAME)
             if target <= 0 or target >> FILE_SHIFT != place >> FILE_SHIFT:
                 page.kind[at] = kinds.PLAIN
@@ -272,12 +275,25 @@ def _find_code(page: _Page, spans: Sequence[_Span]) -> None:
                 found[at], targets[at] = form, origin + WORD * at + a64.distance(word, form)
 
 
-def _find_branches(page: _Page, spans: Sequence[_Span]) -> None:
+def _find_short_code(page: _Page, spans: Sequence[_Span]) -> None:
+    words, place = page.words, page.place
+    # Of each register the LDR that loaded it last: its index, and that of the literal.
+    loaded: list[tuple[int, int]] = [(-a32.REACH - 1, 0)] * 16
     for span in spans:
-        origin = span.place - WORD * span.first
         for at in range(span.first, span.end):
-            if a32.is_branch(word := page.words[at]):
-                page.kind[at], page.target[at] = kinds.BRANCH, origin + WORD * at + a32.distance(word)
+            word = words[at]
+            if a32.is_branch(word):
+                page.kind[at], page.target[at] = kinds.BRANCH, place[at] + a32.distance(word)
+            elif (load := a32.loaded(word)) is not None:
+                loaded[load[0]] = at, at + load[1]
+            elif (register := a32.added(word)) is not None:
+                load_at, literal = loaded[register]
+                known = 0 <= literal < len(words) and page.holds[literal] == kinds.CODE_32
+                if at - load_at <= a32.REACH and known:
+                    page.adds.setdefault(literal, at)
+    for literal, at in page.adds.items():
+        page.kind[literal] = kinds.DISTANCE
+        page.target[literal] = place[at] + a32.AHEAD + _signed_word(words[literal])
 
 
 def _with_target(word: int, kind: int, place: int, target: int) -> int:

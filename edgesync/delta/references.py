@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesync.delta import a64, aarch32, aarch64
+from edgesync.delta import a32, a64, aarch32, aarch64
 from edgesync.delta.aarch64 import Words
 from edgesync.delta.addresses import Tables
 from edgesync.delta.format import WORD
@@ -54,10 +54,13 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """For each word of a page its kind, and the address that it refers to (0 for none)."""
+    """For each word of a page its kind, the address that it refers to (0 for none), and the byte of the page from which
+    a distance is counted.
+    """
 
     kind: Kinds
     target: Ints
+    origin: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class _Page:
     tables: Tables
     kind: Kinds
     target: Ints
+    origin: Ints
 
     def note(self, at: Ints, kind: int, target: Ints) -> None:
         """Take down the words at the indices `at`, if they point at something in their own file."""
@@ -87,7 +91,8 @@ class _Page:
 def find(words: Words, source: Ints, tables: Tables) -> References:
     """What each word refers to in the base. `source` is its offset there, -1 for a word that does not come from it."""
     kind, target = np.zeros(len(words), np.uint8), np.zeros(len(words), np.int64)
-    found = References(kind, target)
+    origin = WORD * np.arange(len(words))
+    found = References(kind, target, origin)
     whole = source >= 0
     if not len(tables.regions.start) or not whole.any():
         return found
@@ -98,14 +103,14 @@ def find(words: Words, source: Ints, tables: Tables) -> References:
     place = np.where(whole, tables.base.address_of(near), 0)
     holds = np.where((region >= 0) & (place > 0), tables.regions.kind[region], NONE)
     held = np.bincount(holds, minlength=SYMBOLS_32 + 1)
-    page = _Page(words, source, place, region, tables, kind, target)
+    page = _Page(words, source, place, region, tables, kind, target, origin)
     for content, finder in (
         (CODE, _find_code),
         (POINTERS, _find_pointers),
         (RELATIVE, _find_distances),
         (OFFSETS, _find_offsets),
         (SYMBOLS, functools.partial(_find_symbols, kind=SYMBOLS, size_kind=SIZE)),
-        (CODE_32, _find_branches),
+        (CODE_32, _find_short_code),
         (POINTERS_32, _find_short_pointers),
         (RELATIVE_31, _find_near),
         (SYMBOLS_32, functools.partial(_find_symbols, kind=SYMBOLS_32, size_kind=EXTENT)),
@@ -179,11 +184,15 @@ def _find_symbols(page: _Page, known: Mask, kind: int, size_kind: int) -> None:
     page.note_lengths(sizes, size_kind, back)
 
 
-def _find_branches(page: _Page, known: Mask) -> None:
+def _find_short_code(page: _Page, known: Mask) -> None:
     at = aarch32.branches(page.words)
     at = at[known[at]]
     page.kind[at] = BRANCH
     page.target[at] = page.place[at] + aarch32.distance(page.words[at])
+    at, adds = aarch32.literals(page.words, known)
+    page.kind[at] = DISTANCE
+    page.target[at] = page.place[adds] + a32.AHEAD + page.words[at].view(np.int32)
+    page.origin[at] = WORD * adds + a32.AHEAD
 
 
 def _find_short_pointers(page: _Page, known: Mask) -> None:

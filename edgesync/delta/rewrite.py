@@ -20,7 +20,7 @@ from edgesync.delta.varint import Ints
 @dataclass(frozen=True, slots=True)
 class _Moved:
     """References of a page that can be rewritten, in their order, shape (n,): index of the word, kind, and the
-    addresses in the result of the word itself and of what it refers to.
+    addresses in the result from where it is counted and of what it refers to.
     """
 
     at: Ints
@@ -33,7 +33,7 @@ def predict(words: Words, source: Ints, offset: int, tables: Tables) -> tuple[Wo
     """The page as it should be in the result from byte `offset` on, and the references that were rewritten."""
     found = references.find(words, source, tables)
     at = np.flatnonzero(found.kind != kinds.PLAIN)
-    place, target = tables.result.address_of(offset + 4 * at), _targets(found, at, tables)
+    place, target = tables.result.address_of(offset + found.origin[at]), _targets(found, at, tables)
     good = (target > 0) & (place >> FILE_SHIFT == target >> FILE_SHIFT)
     return _write(words, source, _keep(found, at, good, place, target), tables), found
 

@@ -134,8 +134,8 @@ def program(grown: dict[int, int], hole: int, functions: int = 600) -> bytes:
 
 
 def program_32(grown: dict[int, int], hole: int, functions: int = 600) -> bytes:
-    """The same for 32-bit ARM: functions that call one another, pointers to them and to memory, how they are unwound,
-    and symbols.
+    """The same for 32-bit ARM: functions that call one another and load each other's addresses, pointers to them and
+    to memory, how they are unwound, and symbols.
     """
     chance = stream("program 32", 64 * functions)
     lengths = [12 + chance[64 * f] % 40 + grown.get(f, 0) for f in range(functions)]
@@ -150,7 +150,9 @@ def program_32(grown: dict[int, int], hole: int, functions: int = 600) -> bytes:
         called, other = (int.from_bytes(known[at : at + 2], "little") % functions for at in (0, 2))
         for branch, to in ((0xEB, starts[called]), (0x1A, starts[f] + 8), (0xFA, starts[other])):
             words.append(branch << 24 | (to - len(words) - 2) & 0xFFFFFF)
-        words += [0xE3A00000 | byte for byte in known[: lengths[f] - grown.get(f, 0) - 3]]
+        add = len(words) + 1  # ldr r3, [pc, #0]; add r3, pc, r3; b over it; the way to another function
+        words += [0xE59F3004, 0xE08F3003, 0xEA000000, 4 * (starts[other] - add - 2) & 0xFFFFFFFF]
+        words += [0xE3A00000 | byte for byte in known[: lengths[f] - grown.get(f, 0) - 7]]
         words += [0xE320F000] * (sum(lengths[: f + 1]) - len(words))
     places = [code + 4 * start for start in starts]
     free = names_at + len(letters) + memory

@@ -133,6 +133,8 @@ def _words(chance: random.Random, bias: int) -> list[int]:
         value = chance.choice([START, FAR, FILE + chance.randrange(4096)]) + chance.randrange(900) - FILE
         value += chance.choice([0, bias])
         return [value & 0xFFFFFFFF, value >> 32 & 0xFFFFFFFF]
+    if what < 0.62:
+        return _literal(chance)
     if what < 0.65:
         branch = chance.randrange(16) << 28 | 5 << 25 | chance.randrange(2) << 24
         return [a32.with_distance(branch, 4 * chance.randrange(-800, 800) + 4 * chance.randrange(2))]
@@ -162,6 +164,16 @@ def _instruction(chance: random.Random, pattern: tuple[int, int, int]) -> int:
     if form in (a64.ADD, a64.ACCESS):
         word = word & ~(31 << 5) | chance.randrange(2) << 5
     return word
+
+
+def _literal(chance: random.Random) -> list[int]:
+    """A distance that is loaded and added to an address, and what lies between."""
+    register, steps = chance.randrange(2), chance.choice([-1, 0, 1, 2, 2, 2, 3])
+    load = 0xE51F0000 | (steps >= 0) << 23 | register << 12 | 4 * abs(steps) | (chance.random() < 0.1)
+    add = chance.choice([0xE08F1000, 0xE79F2000]) | chance.choice([register, register, 1])
+    fill = [chance.choice([0xE1A00000, add, 0]) for _ in range(chance.choice([0, 1, 1, 2, 70]))]
+    distance = chance.randrange(-900, 900)
+    return [load, *fill, add, distance & 0xFFFFFFFF, distance + 4 & 0xFFFFFFFF, add]
 
 
 def _copies(chance: random.Random, count: int) -> Copies:
