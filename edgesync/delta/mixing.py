@@ -46,7 +46,7 @@ def pack_words(known: Known, result: bytes, most: int) -> bytes | None:
 
 
 def unpack_words(packed: bytes, known: Known) -> bytes:
-    """The result: the inverse of `pack_words`. Raises ValueError for all but the one stream of some result, and takes
+    """The result: the inverse of `pack_words`. Raises ValueError for what does not end where the words do, and takes
     time by the number of words alone.
     """
     from edgesync.delta import _mixing  # noqa: PLC0415 - the board may be without it

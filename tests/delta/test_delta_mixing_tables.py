@@ -7,8 +7,8 @@ import random
 from dataclasses import replace
 from importlib import import_module
 
-import mixing_by_the_book
 import pytest
+import tables_by_the_book
 from delta_parts import NO_TABLES, decoded_chapter
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,14 +81,14 @@ def test_a_decoder_written_from_the_documents_reads_the_same(core, table):
     name, limit, numbers = table
     model, width = mixing._TABLES[name]
     packed = mixing.pack_table(name, leb128.encode(numbers), limit, 16 * limit)
-    assert mixing_by_the_book.decode(model, packed, limit // width) == numbers
+    assert tables_by_the_book.decode(model, packed, limit // width) == numbers
 
 
 @given(st.sampled_from(MODELS), st.binary(max_size=16), st.integers(0, 4))
 def test_a_decoder_written_from_the_documents_refuses_the_same(core, model, stream, rows):
     try:
-        said = mixing_by_the_book.decode(model, stream, 3 * rows)
-    except mixing_by_the_book.RefusedError:
+        said = tables_by_the_book.decode(model, stream, 3 * rows)
+    except tables_by_the_book.RefusedError:
         with pytest.raises(ValueError, match="cut off, damaged, or has bytes behind its end"):
             core.decode_table(model, stream, 3 * rows)
     else:
@@ -97,9 +97,9 @@ def test_a_decoder_written_from_the_documents_refuses_the_same(core, model, stre
 
 def test_a_decoder_written_from_the_documents_reads_copies_of_firmware(core):
     numbers = firmware_copies(150)
-    for model in (mixing_by_the_book.COPIES, mixing_by_the_book.RUNS):
+    for model in (tables_by_the_book.COPIES, tables_by_the_book.RUNS):
         packed = core.encode_table(model, leb128.encode(numbers), len(numbers), 1 << 16)
-        assert mixing_by_the_book.decode(model, packed, len(numbers)) == numbers
+        assert tables_by_the_book.decode(model, packed, len(numbers)) == numbers
 
 
 @given(st.sampled_from(MODELS), st.binary(max_size=60), st.integers(0, 40))

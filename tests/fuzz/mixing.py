@@ -23,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 
 from edgesync.delta import leb128
+from edgesync.delta.mixing import Known
 
 SOURCES = Path(__file__).parents[2] / "edgesync" / "delta" / "mixing_core"
 BYTES = Path(__file__).parents[1] / "delta" / "mixing_bytes.c"
@@ -85,6 +86,8 @@ def search(directory: Path, chance: random.Random) -> Counter[str]:
         numbers, model = _numbers(chance), chance.randrange(TABLES)
         calls = (functools.partial(call, model) for call in (core.encode_table, core.decode_table))
         found += _damaged(leb128.encode(numbers), len(numbers), chance, *calls)
+    for _ in range(ROUND // 4):  # a model of some MiB each
+        found += _damaged_words(core, chance)
     return found
 
 
@@ -104,6 +107,50 @@ def _damaged(data: bytes, size: int, chance: random.Random, encode: Encode, deco
             assert encode(said, other, len(damaged)) == damaged
             found["whole"] += 1
     return found
+
+
+def _damaged_words(core: ModuleType, chance: random.Random) -> Counter[str]:
+    """As `_damaged`; but there is more than one way to say the same words."""
+    found = Counter[str]()
+    known, result = _words(chance)
+    stream = core.encode_words(*known, result, 2 * len(result) + 64)
+    assert stream is not None
+    assert core.decode_words(stream, *known) == result
+    assert core.encode_words(*known, result, chance.randrange(len(stream))) is None
+    for _ in range(2):
+        try:
+            said = core.decode_words(_damage(stream, chance), *known)
+        except ValueError:
+            found["refused"] += 1
+        else:
+            assert core.decode_words(core.encode_words(*known, said, 2 * len(said) + 64), *known) == said
+            found["whole"] += 1
+    for field in Known._fields:
+        data = getattr(known, field)
+        wrong = known._replace(**{field: data[1:] if data and chance.random() < 0.5 else data + b"\0"})
+        for call in (lambda: core.encode_words(*wrong, result, 64), lambda: core.decode_words(stream, *wrong)):  # noqa: B023
+            try:
+                call()
+            except ValueError:
+                found["refused"] += 1
+            else:
+                raise AssertionError(f"{field} of another length")
+    return found
+
+
+def _words(chance: random.Random) -> tuple[Known, bytes]:
+    """What is known of words, some of them again and again, and what they become."""
+    count = chance.choice((0, 1, 2, 30, 300, 3000))
+    some = [chance.randbytes(4) for _ in range(chance.choice((1, 9, 90)))] + [bytes(4), b"\xff" * 4]
+    bits = chance.choice((0, 15, 16, 31, 255))
+
+    def words() -> list[bytes]:
+        return [chance.choice(some) if chance.random() < 0.9 else chance.randbytes(4) for _ in range(count)]
+
+    draft = words()
+    result = [old if chance.random() < 0.7 else new for old, new in zip(draft, words(), strict=True)]
+    kind, marks = (bytes(chance.choice((0, 0, byte)) & bits for byte in chance.randbytes(count)) for _ in range(2))
+    return Known(kind, b"".join(words()), marks, b"".join(draft)), b"".join(result)
 
 
 def _numbers(chance: random.Random) -> list[int]:

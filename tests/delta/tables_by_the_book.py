@@ -3,46 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
-WORD = (1 << 32) - 1
+import arithmetic_by_the_book
+from arithmetic_by_the_book import WORD, RefusedError, Slot, hashed
+
 LONG = (1 << 64) - 1
-MOST = 2839
 LEARNING, PATIENCE, FIRST = 18, 30, 12000
 COPIES, PIECES, REGIONS, CORRECTIONS, RUNS = range(5)
 COLUMNS = {PIECES: 6, REGIONS: 4, CORRECTIONS: 2}
 SIGNED = {PIECES: (2, 5, 6), REGIONS: (2, 3), CORRECTIONS: (1,)}
 JUMP = 7
-
-
-class RefusedError(Exception):
-    """No encoder writes this stream."""
-
-
-def _squashed():
-    odds = accumulate(range(MOST), lambda odds, _: odds * 4278222805 >> 32, initial=1 << 32)
-    upper = [(((1 << 49) // ((1 << 32) + odd)) + 1) >> 1 for odd in odds]
-    return dict(enumerate(upper)) | {-x: 65536 - p for x, p in enumerate(upper)}
-
-
-def _stretched():
-    table, x = [0] * 65536, 0
-    for p in range(32768, 65536):
-        while x < MOST and SQUASH[x + 1] <= p:
-            x += 1
-        table[p], table[65535 - p] = x, -x
-    return table
-
-
-SQUASH = _squashed()
-STRETCH = _stretched()
-
-
-def hashed(value, *others):
-    value = value * 0x9E3779B1 & WORD
-    value = (value ^ value >> 15) * 0x85EBCA6B & WORD
-    value ^= value >> 13
-    return hashed(value + others[0] & WORD) if others else value
 
 
 def length(number):
@@ -66,52 +37,17 @@ def fold(number):
     return 2 * number if number >= 0 else -2 * number - 1
 
 
-class Decoder:
+class Decoder(arithmetic_by_the_book.Decoder):
     """Decisions, and numbers made of them."""
 
     def __init__(self, stream):
-        self.stream, self.at, self.low, self.high = stream, 4, 0, WORD
-        self.code = int.from_bytes(stream[:4].ljust(4, b"\0"), "big")
-        self.slots = defaultdict(lambda: (1 << 21, 0))
-        self.weights = defaultdict(lambda: FIRST)
+        super().__init__(stream)
+        self.slots = defaultdict(Slot)
+        self.weights = defaultdict(lambda: [FIRST] * 8)
 
     def decide(self, column, place, contexts):
-        slots = [context >> 14 for context in contexts]
-        opinions = [STRETCH[self.slots[slot][0] >> 6] for slot in slots]
-        names = [(column, place, number) for number in range(len(slots))]
-        total = sum(opinion * self.weights[name] >> 8 for opinion, name in zip(opinions, names, strict=True)) >> 8
-        chance = SQUASH[max(-MOST, min(MOST, total))]
-        bit = self.bit(chance)
-        error = (65535 if bit else 0) - chance
-        if abs(error) > 64:
-            for name, opinion in zip(names, opinions, strict=True):
-                weight = self.weights[name] + (opinion * (error * LEARNING >> 2) + (1 << 15) >> 16)
-                self.weights[name] = max(-(1 << 19), min(1 << 19, weight))
-            for slot in slots:
-                chance, count = self.slots[slot]
-                rate = 327680 // (5 * count + 6)
-                chance += ((1 << 22) - 1 - chance) * rate >> 16 if bit else -(chance * rate >> 16)
-                self.slots[slot] = chance, min(count + 1, PATIENCE)
-        return bit
-
-    def bit(self, chance):
-        middle = self.low + ((self.high - self.low) * chance >> 16)
-        bit = int(self.code <= middle)
-        if bit:
-            self.high = middle
-        else:
-            self.low = middle + 1
-        while self.low >> 24 == self.high >> 24:
-            byte = self.stream[self.at] if self.at < len(self.stream) else 0
-            self.at += 1
-            self.code = self.code << 8 & WORD | byte
-            self.low, self.high = self.low << 8 & WORD, self.high << 8 & WORD | 0xFF
-        return bit
-
-    def end(self):
-        last = self.low + (1 << 24) - 1 >> 24
-        if len(self.stream) != self.at - 4 + 1 or self.code != last << 24:
-            raise RefusedError
+        slots = [self.slots[context >> 14] for context in contexts]
+        return self.mix(slots, self.weights[column, place], LEARNING, PATIENCE)
 
     def tree(self, column, bits, contexts):
         node = 1
