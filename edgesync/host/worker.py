@@ -27,6 +27,10 @@ LINE_LIMIT = 256 * 1024
 
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
+M_TRIM_THRESHOLD = -1
+KEPT_FREE = 1 << 20
+"""Bytes that malloc keeps for later at the end of its heap. Left alone, glibc keeps up to twice the largest block that
+was ever given back, and puts later ones of that size between others, where they stay."""
 
 Progress = Callable[[int, int], None]
 
@@ -150,6 +154,8 @@ def confine(memory: int, file_size: int) -> None:
     ):
         resource.setrlimit(kind, (limit, limit))
     libc = ctypes.CDLL(None, use_errno=True)
+    if mallopt := getattr(libc, "mallopt", None):  # musl has none, and keeps less by itself
+        mallopt(M_TRIM_THRESHOLD, KEPT_FREE)
     if libc.unshare(CLONE_NEWNET) != 0:
         libc.unshare(CLONE_NEWUSER | CLONE_NEWNET)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a killed agent leaves no worker behind that writes to its slot

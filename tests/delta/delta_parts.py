@@ -213,7 +213,8 @@ def write_big_delta(directory: Path, length: int, *, mixing: bool = False) -> tu
     """`base` (sparse, with a little code at its start) and `blob`, segment by segment; digests of base and result.
 
     The first chapters have one segment each, as heavy as the format allows, in turns: each word corrected by another
-    value under tables that are full, nothing but new bytes, and as many copies as may be. Then comes a light one.
+    value under tables that are full, nothing but new bytes, and as many copies as may be. Then comes a light one. If
+    `mixing`, the heavy ones are mixed, and so are the tables.
     """
     chance = np.random.default_rng(7)
     code = chance.bytes(SEGMENT)
@@ -243,7 +244,11 @@ def write_big_delta(directory: Path, length: int, *, mixing: bool = False) -> tu
             for number in numbers:
                 light = _marked(number) if number % 8 == 0 else zeros
                 wanted = chance.bytes(SEGMENT) if number < len(known) else light
-                coded.append(segment.encode(tables, wanted, number * SEGMENT, read, mixing=mixing))
+                if mixing and number < len(known):
+                    wanted = bytes(byte & 0x7F for byte in wanted)  # so that a stream of it keeps the format's limit
+                    coded.append(segment._mixed(tables, wanted, number * SEGMENT, read, SEGMENT))
+                else:
+                    coded.append(segment.encode(tables, wanted, number * SEGMENT, read, mixing=mixing))
                 base_hash.update(zeros if number else b"")
                 result_hash.update(wanted)
             blob.write(chapter.encode(tables, numbers.start, coded, (length, length), mixing=mixing))

@@ -58,7 +58,7 @@ def decoded(data, base, output, chosen=NO_COPIES):
     head, size = esd4.parse_segment_header(3, b"\0" + data, header, 0, alone=False)
     body = data[size - 1 :]
     assert len(body) == head.part.body_length
-    if head.words is None:
+    if head.form in (esd4.BYTES, esd4.SPARSE):
         return bytes(plain.decode(rows, head, body, window, reader(base)))
     with_numpy = functools.partial(segment.decode, tables(chosen))
     without = plainwords.Decoder(rows, plain_tables(NO_TABLES)).decode
@@ -103,6 +103,26 @@ def test_all_forms_make_the_same_bytes(case):
     for form, found in (words, *bytewise):
         packed = [*(streams.pack(name, stream) for name, stream in found.items()), streams.pack("extra", extra)]
         assert decoded(esd4.encode_segment(form, check, packed), base, len(result), chosen) == result
+
+
+@pytest.mark.mixing
+@given(cases())
+def test_any_result_comes_back_in_the_form_mixed_and_the_smallest_form_is_taken(case):
+    base, result, chosen = case
+    mixed = segment._mixed(tables(chosen), result, START, reader(base), 9999)
+    assert decoded(mixed, base, len(result), chosen) == result
+    best = encoded(chosen, result, base, mixing=True)
+    assert len(best) <= min(len(mixed), len(encoded(chosen, result, base)))
+    assert decoded(best, base, len(result), chosen) == result
+
+
+@pytest.mark.mixing
+@given(cases(), st.binary(max_size=99))
+def test_any_bytes_as_a_mixed_stream_are_refused_by_name(case, stream):
+    base, result, chosen = case
+    data = esd4.encode_segment(esd4.MIXED, short_hash(result)[: esd4.CHECK], [stream])
+    with pytest.raises(DeltaCorruptError, match=r"segment 3, (mixed: does not unpack|check: the output)"):
+        decoded(data, base, len(result), chosen)
 
 
 def test_a_segment_may_be_of_new_bytes_only():
