@@ -24,6 +24,7 @@ import numpy as np
 
 import edgesync
 from edgesync.delta.full import DICTIONARY, make_full
+from edgesync.delta.mixing import available as mixing_available
 from edgesync.sim import profiles
 from edgesync.trust import director, keys
 from edgesync.wire.ids import BlobId, device_id, digest_of
@@ -134,13 +135,15 @@ def _apply_demo(workshop: Workshop) -> Iterator[Figure]:
 
 def _apply_gib(workshop: Workshop) -> Iterator[Figure]:
     room = workshop.room("gib")
-    workshop.say("writing a delta of 1 GiB, segment by segment")
-    base, result = write_big_delta(room, GIB)
     spec: dict[str, Any] = {"op": "apply", "target": str(room / "target"), "length": GIB}
     conditions = "image of 1 GiB"
-    of_delta = {"kind": "delta", "base": str(room / "base"), "base_sha256": base, "blob": str(room / "blob")}
-    yield _worker("apply worker, delta, 1 GiB", conditions, **spec, **of_delta, sha256=result)
-    (room / "target").unlink()
+    for mixing in (False, True) if mixing_available() else (False,):
+        name = "mixed delta" if mixing else "delta"
+        workshop.say(f"writing a {name} of 1 GiB, segment by segment")
+        base, result = write_big_delta(room, GIB, mixing=mixing)
+        of_delta = {"kind": "delta", "base": str(room / "base"), "base_sha256": base, "blob": str(room / "blob")}
+        yield _worker(f"apply worker, {name}, 1 GiB", conditions, **spec, **of_delta, sha256=result)
+        (room / "target").unlink()
     workshop.say("compressing a full image of 1 GiB")
     digest = _write_full(room / "full", GIB)
     yield _worker(

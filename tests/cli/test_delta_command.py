@@ -51,14 +51,19 @@ def test_json_is_the_same_from_make_and_info_but_for_the_advice(lab: Path, capsy
     assert made == {**json.loads(capsys.readouterr().out), "compressed": []}
 
 
-@pytest.mark.mixing
-def test_the_coder_is_as_asked_for_and_told_and_an_unknown_one_is_refused(
-    lab: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
+def _write_pieces(lab: Path) -> None:
+    """Images with so many copies between them that a delta is smaller mixed."""
     chance = random.Random(3)
     pieces = [chance.randbytes(chance.randrange(500, 1500)) for _ in range(300)]
     (lab / "old").write_bytes(b"".join(pieces))
     (lab / "new").write_bytes(b"".join(piece[chance.randrange(20) :] for piece in pieces))
+
+
+@pytest.mark.mixing
+def test_the_coder_is_as_asked_for_and_told_and_an_unknown_one_is_refused(
+    lab: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    _write_pieces(lab)
     for coder in ("mixing", "lzma"):
         assert main(["delta", "make", "old", "new", "-o", "d", "--coder", coder]) == 0
         assert main(["delta", "info", "d"]) == 0
@@ -68,6 +73,22 @@ def test_the_coder_is_as_asked_for_and_told_and_an_unknown_one_is_refused(
     assert "EDGESYNC_UNMIXED" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["delta", "make", "old", "new", "-o", "e", "--coder", "zip"])
+    assert sorted(os.listdir(lab)) == ["d", "new", "old"]
+
+
+@pytest.mark.mixing
+def test_a_mixed_delta_is_refused_without_the_coder_and_leaves_no_file(
+    lab: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    _write_pieces(lab)
+    assert main(["delta", "make", "old", "new", "-o", "d", "--coder", "mixing"]) == 0
+    assert "coder mixing\n" in capsys.readouterr().out
+    monkeypatch.setenv("EDGESYNC_UNMIXED", "1")
+    for arguments in (["apply", "old", "d", "-o", "built"], ["verify", "old", "d"]):
+        assert main(["delta", *arguments]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("edgesync: d: delta: only the context-mixing coder unpacks it")
+        assert "--coder lzma" in said
     assert sorted(os.listdir(lab)) == ["d", "new", "old"]
 
 

@@ -77,12 +77,12 @@ def on_disk(base: bytes, result: bytes) -> Iterator[Pair]:
         yield pair_of(*paths)
 
 
-def delta_of(base: bytes, result: bytes, copies: Copies | None = None) -> bytes:
+def delta_of(base: bytes, result: bytes, copies: Copies | None = None, *, mixing: bool = False) -> bytes:
     """A delta in memory, from bsdiff's alignment or from given copies."""
     copies = align(base, result) if copies is None else copies
     alignment = Alignment(copies, layout(base, result, copies))
     with on_disk(base, result) as pair:
-        body = encoder.encode(Crew(1), pair, alignment, lambda *_: None)
+        body = encoder.encode(Crew(1), pair, alignment, lambda *_: None, mixing=mixing)
     return header_of(len(base), digest_of(base), len(result), digest_of(result)).encode() + body
 
 

@@ -14,9 +14,9 @@ def reader() -> Reader:
     return Reader()
 
 
-@pytest.fixture(scope="module")
-def seed(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return next(reader.seeds(tmp_path_factory.mktemp("seeds")))
+@pytest.fixture(scope="module", params=[0, pytest.param(1, marks=pytest.mark.mixing)], ids=["", "mixed"])
+def seed(reader: Reader, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> bytes:
+    return list(reader.seeds(tmp_path_factory.mktemp("seeds")))[request.param]
 
 
 def test_the_seed_is_a_good_delta(reader: Reader, seed: bytes):
@@ -32,7 +32,7 @@ def test_damage_gets_behind_the_checksums_and_always_a_name(reader: Reader, seed
         end = len(body) if chance.random() < 0.5 else chance.randrange(len(body))
         names.add(reader.one(bytes(body[:end])))
     assert "DeltaCorrupt" in names
-    assert names <= {"", "DeltaCorrupt", "ResultMismatch"}
+    assert names <= {"", "DeltaCorrupt", "ResultMismatch", "UnknownFormat"}
 
 
 def test_changed_streams_are_packed_again_and_refused_for_what_they_say(reader: Reader, seed: bytes):

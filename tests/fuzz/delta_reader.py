@@ -72,16 +72,22 @@ class Reader:
             os.close(target_fd)
 
     def seeds(self, directory: Path) -> Iterator[bytes]:
-        """Bodies of real deltas: from the base, from images made by hand, and the golden ones, of other images."""
+        """Bodies of real deltas: from the base, also a mixed one, from images made by hand, and the golden ones, of
+        other images.
+        """
+        from edgesync.delta import mixing
         from edgesync.delta.format import parse_header
         from edgesync.delta.make import make_delta
         from tests.delta import golden
 
-        for number, base in enumerate((self.base, b"", bytes(len(self.base)))):
+        mixed = [(self.base, True)] if mixing.available() else []
+        for number, (base, mixes) in enumerate(
+            [(self.base, False), *mixed, (b"", False), (bytes(len(self.base)), False)]
+        ):
             paths = [directory / f"{number}.{name}" for name in ("old", "new", "delta")]
             paths[0].write_bytes(base)
             paths[1].write_bytes(self.result)
-            make_delta(*(str(path) for path in paths))
+            make_delta(*(str(path) for path in paths), mixing=mixes)
             delta = paths[2].read_bytes()
             yield delta[parse_header(delta)[1] :]
         for known in golden.ALL:
@@ -101,14 +107,20 @@ def change_stream(blob: bytes, chance: random.Random, change: Callable[[bytes], 
         at = 0
         for name, size in part.packed.items():
             packed[name] = body[at : at + size]
-            if name == chosen:
-                packed[name] = pack(name, change(part.unpack(body, name, 1 << 20)), quick=chance.random() < 0.5)
+            if name == chosen == "mixed":
+                packed[name] = change(packed[name])  # there is nothing behind its packing that is not a whole segment
+            elif name == chosen:
+                packed[name] = pack(
+                    name, change(part.unpack(body, name, limits.get(name, 1 << 20))), quick=chance.random() < 0.5
+                )
             at += size
         return packed
 
+    limits: dict[str, int] = {}
     try:
         header, at = layout.parse_header(blob)
         tables, size = layout.parse_chapter_header(0, blob[at:], header.segments)
+        limits.update(tables.counts.limits())  # which tell how many numbers a mixed table has
         first, at = at, at + size
         parts = [(tables.part, blob[at : at + tables.part.body_length])]
         at += tables.part.body_length
