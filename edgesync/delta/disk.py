@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable
 
-from edgesync.host.files import storage_errors
+from edgesync.host.files import storage_error, storage_errors
 from edgesync.wire.blob import short_hash
 from edgesync.wire.errors import BaseModifiedError, DeltaCorruptError, DiskFullError, ResultMismatchError
 from edgesync.wire.ids import Digest
@@ -43,12 +43,14 @@ def size_of(fd: int) -> int:
 def read_into(fd: int, view: memoryview, offset: int, name: str) -> int:
     """Fill `view` from `offset`; fewer bytes only at the end. Raises StorageError with `name`."""
     done = 0
-    with storage_errors(name):
+    try:
         while done < len(view):
             count = os.preadv(fd, [view[done:]], offset + done)
             if not count:
                 break
             done += count
+    except OSError as error:
+        raise storage_error(name, error) from error
     return done
 
 

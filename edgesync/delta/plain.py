@@ -173,22 +173,18 @@ def marks(copies: Iterable[tuple[int, int, int]], output: int) -> bytearray:
     for at, _, length in copies:
         end = at + length
         first, last = -(-at // WORD), end // WORD
-        if first <= last:
-            found[first:last] = bytes(last - first)
-            _make(found, at, WORD * first)
-            _make(found, WORD * last, end)
+        if first > last:
+            found[last] &= ~(_WHOLE >> WORD - length << at % WORD)
         else:
-            _make(found, at, end)
-        for word in (at // WORD, last):
-            if word < len(found):
-                found[word] |= EDGE
+            found[first:last] = bytes(last - first)
+            if at % WORD:
+                found[first - 1] &= ~(_WHOLE << at % WORD)
+            if end % WORD:
+                found[last] &= ~(_WHOLE >> WORD - end % WORD)
+        found[at // WORD] |= EDGE
+        if last < len(found):
+            found[last] |= EDGE
     return found
-
-
-def _make(found: bytearray, at: int, end: int) -> None:
-    """Mark bytes that are all in one word as made."""
-    if at < end:
-        found[at // WORD] &= ~(_WHOLE >> WORD - (end - at) << at % WORD)
 
 
 def unmixed(head: SegmentHeader, body: bytes, known: mixing.Known, output: int) -> memoryview:

@@ -16,8 +16,13 @@ def storage_errors(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else StorageError
-        raise kind(f"{path}: {error.strerror}") from error
+        raise storage_error(path, error) from error
+
+
+def storage_error(path: str, error: OSError) -> DiskFullError | StorageError:
+    """The error that names the path: for what is called so often that a context would cost more than what it does."""
+    kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else StorageError
+    return kind(f"{path}: {error.strerror}")
 
 
 def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:

@@ -6,9 +6,8 @@ enum {
     ROW = 6,       /* words of an entry in tables of relocations and symbols; half of them, every second, are alike in more */
 };
 
-static const Mixing AGAIN = {.inputs = AGAIN_INPUTS, .learning = 6, .patience = 20};
-static const Mixing TELLING = {.inputs = FRESH_INPUTS, .learning = 8, .patience = 14};
-static const Mixing PARTS = {.inputs = PART_INPUTS, .learning = 8, .patience = 30};
+static const Mixing AGAIN = {.inputs = AGAIN_INPUTS, .learning = 6, .patience = 15};
+static const Mixing TELLING = {.inputs = FRESH_INPUTS, .learning = 6, .patience = 14};
 
 /* A word that may come again, and how many words before it are the same here and there. */
 typedef struct {
@@ -18,8 +17,7 @@ typedef struct {
 void fresh_start(Fresh *model)
 {
     mix_start(model->again_weights[0], RECALLED * AGAIN_INPUTS, (1 << WEIGHT_BITS) * 2 / 5);
-    mix_start(model->weights[0], 4 * 2 * FRESH_INPUTS, (1 << WEIGHT_BITS) / 8);
-    mix_start(model->part_weights[0], 2 * 4 * 2 * PART_INPUTS, (1 << WEIGHT_BITS) / 4);
+    mix_start(model->weights[0], FRESH_SETS * FRESH_INPUTS, (1 << WEIGHT_BITS) / 8);
 }
 
 /* Words that may come again, those after two words like the last before those after one. Gives how many. */
@@ -28,7 +26,7 @@ static uint32_t recalled(Recall *recall, const Segment *segment, uint32_t at, Re
     uint32_t places[RECALLED] = {*recall_two(recall, segment, at), *recall_one(recall, segment, at)}, count = 0;
 
     for (uint32_t i = 0; i < RECALLED; i++) {
-        uint32_t length = recall_length(segment, places[i], at), word = segment->word[places[i]];
+        uint32_t length = recall_length(segment, places[i], at), word = absolute(segment->word[places[i]], places[i]);
         if (length && !(count && words[0].word == word))
             words[count++] = (Recalled){word, length};
     }
@@ -65,68 +63,54 @@ static uint32_t expected(const Recalled *word, uint32_t above, uint32_t number)
     return word->length << 8 | byte_of(word->word, number) | 1 << 16;
 }
 
+/* The byte that a copy makes of the word, or NO_BYTE. */
+static uint32_t copied(const Segment *segment, uint32_t at, uint32_t number)
+{
+    return number > 3 || segment->mark[at] >> number & 1 ? NO_BYTE : byte_of(segment->word[at], number);
+}
+
+/* Which weights are for a byte: they are learnt apart for words that are new as a whole, and for the new and the copied
+   bytes of others. */
+static uint32_t set_of(const Segment *segment, uint32_t at, uint32_t number)
+{
+    uint32_t part = 0;
+
+    if ((segment->mark[at] & MARK_UNKNOWN) != MARK_UNKNOWN)
+        part = copied(segment, at, number) == NO_BYTE ? 1 : 2;
+    return (part * 4 + number) * 2;
+}
+
 uint32_t fresh_word(Fresh *model, Coder *coder, const Segment *segment, Recall *recall, uint32_t at)
 {
     Recalled words[RECALLED] = {{0, 0}, {0, 0}};
     Table table = {model->groups, FRESH_BITS};
-    uint32_t word = coder->decoding ? 0 : segment->result[at];
+    uint32_t word = coder->decoding ? 0 : absolute(segment->result[at], at);
     uint32_t count = recalled(recall, segment, at, words), above = 0;
     uint32_t number = code_again(model, coder, words, count, word);
 
     if (number < count)
-        return words[number].word;
-    uint32_t before = word_before(segment, at, 1), second = word_before(segment, at, 2);
+        return relative(words[number].word, at);
+    uint32_t before = absolute_before(segment, at, 1), second = absolute_before(segment, at, 2);
     uint32_t form = operation(before), forms = operation(second) << 11 | form;
     for (number = 4; number--;) {
         uint32_t last = above & 0xff, top = number < 3 ? above >> 8 * (2 - number) : 0;
         uint32_t contexts[FRESH_INPUTS] = {
             above,
             last,
-            above & 0xffff,
             hash2(above, forms),
-            hash2(above, hash2(forms, operation(word_before(segment, at, 3)))),
-            last << 8 | byte_of(before, number),
+            hash2(above, hash2(forms, operation(absolute_before(segment, at, 3)))),
             last << 8 | before >> 24,
             top << 16 | (before & REGISTER) << 8 | (second & REGISTER),
-            byte_of(second, number) << 8 | byte_of(word_before(segment, at, ROW), number),
+            byte_of(second, number) << 8 | byte_of(absolute_before(segment, at, ROW), number),
             expected(&words[0], above, number),
             expected(&words[1], above, number),
+            copied(segment, at, number) << 9 | copied(segment, at, number - 1),
+            hash2(copied(segment, at, number), forms),
         };
         for (uint32_t i = 0; i < FRESH_INPUTS; i++)
-            contexts[i] = hash2(contexts[i], number << 8 | i);
-        above = above << 8 | mix_byte(coder, TELLING, &table, contexts, model->weights[number * 2], byte_of(word, number));
+            contexts[i] = hash(numbered(contexts[i], number << 8 | i));
+        above = above << 8 | mix_byte(coder, TELLING, &table, contexts, model->weights[set_of(segment, at, number)],
+                                      byte_of(word, number));
     }
-    return above;
-}
-
-/* The byte of the draft, if there is one. */
-static uint32_t copied(const Segment *segment, uint32_t at, uint32_t number)
-{
-    return number > 3 || segment->mark[at] >> number & 1 ? NO_BYTE : byte_of(segment->word[at], number);
-}
-
-uint32_t fresh_part(Fresh *model, Coder *coder, const Segment *segment, uint32_t at)
-{
-    Table table = {model->parts, PART_BITS};
-    uint32_t before = word_before(segment, at, 1), second = word_before(segment, at, 2), row = word_before(segment, at, ROW);
-    uint32_t word = coder->decoding ? 0 : segment->result[at], last = before >> 8, made = 0;
-
-    for (uint32_t number = 0; number < 4; number++) { /* here the lowest first: in data as often as in code */
-        uint32_t draft = copied(segment, at, number), is_new = draft == NO_BYTE;
-        uint32_t name = number << 1 | is_new, same = byte_of(before, number);
-        uint32_t contexts[PART_INPUTS] = {
-            draft,
-            last,
-            hash2(same << 8 | byte_of(second, number), draft),
-            byte_of(row, number) << 8 | byte_of(second, number),
-            hash2(last, same),
-            hash2(copied(segment, at, number + 1) << 8 | last >> 16, draft),
-        };
-        for (uint32_t i = 0; i < PART_INPUTS; i++)
-            contexts[i] = hash2(contexts[i], name << 8 | i);
-        uint32_t byte = mix_byte(coder, PARTS, &table, contexts, model->part_weights[name * 2], byte_of(word, number));
-        made |= byte << 8 * number;
-        last = last >> 8 | byte << 16;
-    }
-    return made;
+    return relative(above, at);
 }

@@ -1,4 +1,4 @@
-/* Words that no copy makes, or only a part of: new code, new data, and the edges of copies. */
+/* Words that no copy makes, or only some bytes of: new code, new data, and the edges of copies. */
 
 #ifndef EDGESYNC_MIXING_FRESH_H
 #define EDGESYNC_MIXING_FRESH_H
@@ -9,30 +9,24 @@
 
 enum {
     AGAIN_INPUTS = 3,
-    AGAIN_BITS = 14, /* of an index of a slot */
+    AGAIN_BITS = 12, /* of an index of a slot */
     FRESH_INPUTS = 11,
     FRESH_BITS = 16, /* of an index of a group */
-    PART_INPUTS = 6,
-    PART_BITS = 14,
+    FRESH_SETS = 3 * 4 * 2,
     RECALLED = 2,    /* words that may come again */
 };
 
 typedef struct {
     Group groups[1 << FRESH_BITS];
-    Group parts[1 << PART_BITS];
     Slot slots[1 << AGAIN_BITS];
     int32_t again_weights[RECALLED][AGAIN_INPUTS];
-    int32_t weights[4 * 2][FRESH_INPUTS];
-    int32_t part_weights[2 * 4 * 2][PART_INPUTS];
+    int32_t weights[FRESH_SETS][FRESH_INPUTS];
     uint32_t came; /* whether the last new words were recalled, two bits each */
 } Fresh;
 
 void fresh_start(Fresh *model);
 
-/* Code the word at this place, of which no byte is known. */
+/* Code the word at this place, of which not every byte is copied. */
 uint32_t fresh_word(Fresh *model, Coder *coder, const Segment *segment, Recall *recall, uint32_t at);
-
-/* Code the word at this place, of which some bytes are copied. */
-uint32_t fresh_part(Fresh *model, Coder *coder, const Segment *segment, uint32_t at);
 
 #endif

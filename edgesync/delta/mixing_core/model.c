@@ -1,7 +1,7 @@
 #include "model.h"
 
 uint16_t model_squash[2 * OPINION_MOST + 1];
-int16_t model_stretch[1 << PROBABILITY_BITS];
+int16_t model_stretch[1 << SLOT_BITS];
 uint16_t model_rate[PATIENCE_MOST + 1];
 
 /* 1 / (1 + e^-x), with e^-x by steps of 1/256. */
@@ -18,16 +18,17 @@ static void prepare_squash(void)
     }
 }
 
-/* The inverse, of the middle between a probability and the next, towards 0. */
+/* The inverse, of the middle of a slot's step, towards 0. */
 static void prepare_stretch(void)
 {
+    const int step = 1 << (PROBABILITY_BITS - SLOT_BITS), half = 1 << (SLOT_BITS - 1);
     int x = 0;
 
-    for (int i = 32768; i < 65536; i++) {
-        while (x < OPINION_MOST && model_squash[OPINION_MOST + x + 1] <= i)
+    for (int i = half; i < 2 * half; i++) {
+        while (x < OPINION_MOST && model_squash[OPINION_MOST + x + 1] <= i * step + step / 2)
             x++;
         model_stretch[i] = (int16_t)x;
-        model_stretch[65535 - i] = (int16_t)-x;
+        model_stretch[2 * half - 1 - i] = (int16_t)-x;
     }
 }
 

@@ -21,10 +21,9 @@ _Static_assert(-3 >> 1 == -2, "shifts of negative numbers have to round down");
 enum {
     OPINION_MOST = 2839,    /* opinions are in 1/256: 11.09, the most that a probability in 1/65536 can say */
     WEIGHT_BITS = 16,       /* weights are in 1/65536 */
-    WEIGHT_MOST = 1 << 19,
-    SLOT_BITS = 22,         /* slots know finer probabilities than the coder, or they could not move towards certainty */
-    COUNT_BITS = 32 - SLOT_BITS,
-    PATIENCE_MOST = 127,
+    SLOT_BITS = 12,
+    COUNT_BITS = 16 - SLOT_BITS,
+    PATIENCE_MOST = (1 << COUNT_BITS) - 1,
     LEARNING_MOST = 32,
     ERROR_LEAST = 64,       /* a 1,024th: what was as certain as that teaches nothing, see mix_bit */
     INPUTS_MOST = 24,
@@ -42,16 +41,17 @@ typedef struct {
 void model_prepare(void);
 
 extern uint16_t model_squash[2 * OPINION_MOST + 1];   /* opinion + OPINION_MOST -> probability, from 1 to 65535 */
-extern int16_t model_stretch[1 << PROBABILITY_BITS];  /* probability -> opinion */
+extern int16_t model_stretch[1 << SLOT_BITS];         /* probability of a slot -> opinion */
 extern uint16_t model_rate[PATIENCE_MOST + 1];        /* decisions seen -> part of the error that is learnt, in 1/65536 */
 
 /* One decision in one context: the probability of a 1 in SLOT_BITS, its highest bit flipped so that zeros are one half,
-   and in the low bits how many decisions it has seen, up to the model's patience. */
-typedef uint32_t Slot;
+   and in the low bits how many decisions it has seen, up to the model's patience. More bits make streams no smaller, for
+   the mixer's weights carry certainty further. */
+typedef uint16_t Slot;
 
 static inline uint32_t slot_count(Slot slot)
 {
-    return slot & ((1u << COUNT_BITS) - 1);
+    return slot & PATIENCE_MOST;
 }
 
 static inline uint32_t slot_probability(Slot slot)
@@ -61,25 +61,25 @@ static inline uint32_t slot_probability(Slot slot)
 
 static inline int32_t slot_opinion(Slot slot)
 {
-    return model_stretch[slot_probability(slot) >> (SLOT_BITS - PROBABILITY_BITS)];
+    return model_stretch[slot_probability(slot)];
 }
 
 static inline Slot slot_learnt(Slot slot, int bit, int patience)
 {
-    uint32_t probability = slot_probability(slot), count = slot_count(slot);
-    uint64_t rate = model_rate[count];
+    uint32_t count = slot_count(slot), rate = model_rate[count];
+    uint32_t probability = slot_probability(slot) << COUNT_BITS | 1u << (COUNT_BITS - 1); /* the middle of its step */
 
     if (bit)
-        probability += (uint32_t)(((1u << SLOT_BITS) - 1 - probability) * rate >> 16);
+        probability += (65535 - probability) * rate >> 16;
     else
-        probability -= (uint32_t)(probability * rate >> 16);
+        probability -= probability * rate >> 16;
     count += count < (uint32_t)patience ? 1 : 0;
-    return (probability ^ 1u << (SLOT_BITS - 1)) << COUNT_BITS | count;
+    return (Slot)((probability >> COUNT_BITS ^ 1u << (SLOT_BITS - 1)) << COUNT_BITS | count);
 }
 
-/* The decisions of four bits in one context: as long as a line of the cache, so that they cost one miss. */
+/* The decisions of four bits in one context. Two lie in one line of the cache: to find a context costs one miss. */
 typedef struct {
-    uint32_t check; /* the context's hash with its lowest bit set; 0: free */
+    uint16_t check; /* of the context's hash, with the lowest bit set; 0: free */
     Slot nodes[NIBBLE_NODES];
 } Group;
 
@@ -103,10 +103,17 @@ static inline uint32_t hash2(uint32_t one, uint32_t other)
     return hash(hash(one) + other);
 }
 
+/* The same context under a number: cheaper than hash2, and good enough where what comes out is hashed, or was. */
+static inline uint32_t numbered(uint32_t context, uint32_t number)
+{
+    return context + number * 0x9e3779b1;
+}
+
 /* The group of the context with this hash. Of its two places it takes the other's who has seen less, if it has none. */
 static inline Group *table_find(const Table *table, uint32_t context)
 {
-    uint32_t at = context >> (32 - table->bits), check = context | 1;
+    uint32_t at = context >> (32 - table->bits);
+    uint16_t check = (uint16_t)(context | 1);
     Group *first = &table->groups[at], *second = &table->groups[at ^ 1];
 
     if (first->check == check)
@@ -120,26 +127,23 @@ static inline Group *table_find(const Table *table, uint32_t context)
     return first;
 }
 
-static inline int32_t clamp(int32_t value, int32_t most)
-{
-    return value > most ? most : value < -most ? -most : value;
-}
-
 static inline uint32_t mix(Mixing mixing, const int32_t *weights, const int32_t *opinions)
 {
-    int32_t sum = 0; /* WEIGHT_MOST times OPINION_MOST is below 2^31, and so are INPUTS_MOST of them by then */
+    int64_t sum = 0, most = OPINION_MOST;
 
     for (int i = 0; i < mixing.inputs; i++)
-        sum += weights[i] * opinions[i] >> 8;
-    return model_squash[clamp(sum >> (WEIGHT_BITS - 8), OPINION_MOST) + OPINION_MOST];
+        sum += (int64_t)weights[i] * opinions[i];
+    sum >>= WEIGHT_BITS;
+    return model_squash[(sum > most ? most : sum < -most ? -most : sum) + most];
 }
 
+/* Weights have no limit: they never come near that of their numbers, but for a stream made to do so; then they wrap. */
 static inline void mix_learn(Mixing mixing, int32_t *weights, const int32_t *opinions, int32_t error)
 {
-    int32_t step = error * mixing.learning >> 2; /* times an opinion below 2^31, too */
+    int32_t step = error * mixing.learning >> 2; /* times an opinion below 2^31 */
 
     for (int i = 0; i < mixing.inputs; i++)
-        weights[i] = clamp(weights[i] + ((opinions[i] * step + (1 << 15)) >> 16), WEIGHT_MOST);
+        weights[i] = (int32_t)((uint32_t)weights[i] + (uint32_t)((opinions[i] * step + (1 << 15)) >> 16));
 }
 
 /* Code one decision with the slots of all its contexts and the weights of one small context.
@@ -177,7 +181,7 @@ static inline uint32_t mix_nibble(Coder *coder, Mixing mixing, Group *const *gro
     return node & 15;
 }
 
-/* Code a byte, with the groups that its contexts have in a table. `weights` are two sets, of the upper and the lower half. */
+/* Code a byte, with the groups that its contexts, which are hashes, have in a table. `weights` are two sets, of the upper and the lower half. */
 static inline uint32_t mix_byte(Coder *coder, Mixing mixing, const Table *table, const uint32_t *contexts, int32_t *weights,
                                 uint32_t byte)
 {
@@ -186,7 +190,7 @@ static inline uint32_t mix_byte(Coder *coder, Mixing mixing, const Table *table,
     for (int half = 0; half < 2; half++) {
         Group *groups[INPUTS_MOST];
         for (int i = 0; i < mixing.inputs; i++)
-            groups[i] = table_find(table, hash2(contexts[i], node));
+            groups[i] = table_find(table, numbered(contexts[i], node));
         node = node << 4 | mix_nibble(coder, mixing, groups, weights + half * mixing.inputs, half ? byte & 15 : byte >> 4);
     }
     return node & 0xff;

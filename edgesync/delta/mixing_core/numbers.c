@@ -2,7 +2,7 @@
 
 enum {
     NUMBERS_LEARNING = 18,
-    NUMBERS_PATIENCE = 30,
+    NUMBERS_PATIENCE = 15,
     FIRST_WEIGHT = 12000,
     TREE_BITS = 5, /* of a length; 31 and more is 31, then what is above it */
     TREE_MOST = (1 << TREE_BITS) - 1,

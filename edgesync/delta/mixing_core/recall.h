@@ -21,12 +21,12 @@ typedef struct {
 
 static inline uint32_t *recall_one(Recall *recall, const Segment *segment, uint32_t at)
 {
-    return &recall->one[hash(word_before(segment, at, 1)) >> (32 - RECALL_ONE)];
+    return &recall->one[hash(absolute_before(segment, at, 1)) >> (32 - RECALL_ONE)];
 }
 
 static inline uint32_t *recall_two(Recall *recall, const Segment *segment, uint32_t at)
 {
-    return &recall->two[hash2(word_before(segment, at, 1), word_before(segment, at, 2)) >> (32 - RECALL_TWO)];
+    return &recall->two[hash(numbered(absolute_before(segment, at, 1), absolute_before(segment, at, 2))) >> (32 - RECALL_TWO)];
 }
 
 static inline void recall_learn(Recall *recall, const Segment *segment, uint32_t at)
@@ -41,7 +41,7 @@ static inline uint32_t recall_length(const Segment *segment, uint32_t place, uin
     uint32_t length = 0;
 
     while (length < RECALL_LONG && length < place && length < at &&
-           word_before(segment, place, length + 1) == word_before(segment, at, length + 1))
+           absolute_before(segment, place, length + 1) == absolute_before(segment, at, length + 1))
         length++;
     return length;
 }

@@ -48,6 +48,35 @@ static inline uint32_t operation(uint32_t word)
     return word >> 21;
 }
 
+/* A call or an ADRP by where it refers to and not by how far that is, the first word of the segment being 0: so it looks
+   the same wherever it stands. Other words stay as they are. */
+static inline uint32_t moved(uint32_t word, uint32_t calls, uint32_t pages)
+{
+    if (word >> 26 == 0x25)
+        return (word & 0xfc000000) | ((word + calls) & 0x03ffffff);
+    if ((word & 0x9f000000) == 0x90000000) {
+        uint32_t distance = ((word >> 5 & 0x7ffff) << 2 | (word >> 29 & 3)) + pages;
+        return (word & 0x9f00001f) | (distance >> 2 & 0x7ffff) << 5 | (distance & 3) << 29;
+    }
+    return word;
+}
+
+static inline uint32_t absolute(uint32_t word, uint32_t at)
+{
+    return moved(word, at, at >> 10);
+}
+
+static inline uint32_t relative(uint32_t word, uint32_t at)
+{
+    return moved(word, -at, -(at >> 10));
+}
+
+/* The word `back` before this one, as what it refers to. */
+static inline uint32_t absolute_before(const Segment *segment, uint32_t at, uint32_t back)
+{
+    return absolute(word_before(segment, at, back), at - back);
+}
+
 /* Words from bytes and back, the lowest byte first whatever the machine's own order is. */
 static inline void words_read(uint32_t *words, const uint8_t *bytes, size_t count)
 {

@@ -3,10 +3,12 @@
 enum {
     HABIT_MOST = 7,
     AGREED = 8,         /* what a guess counts more for each other one that is the same */
-    PLACE_SHIFT = 10,   /* references to one kilobyte go together */
-    NEIGHBOURS = 12,    /* and as a context those to one page */
-    BY_PLACE, BY_WORD, BY_KIND, BY_RECALL,
+    PLACE_SHIFT = 12,   /* references to one page go together */
+    NEIGHBOURS = 16,    /* and in another way those to 16 of them */
+    WHOLE = 1 << 1 | 1 << 2 | 1 << 8 | 1 << 12 | 1 << 13, /* kinds of which the word that comes out is told, not what is added */
 };
+
+enum { BY_WORD, BY_PLACE, BY_KIND, BY_RECALL }; /* where guesses come from */
 
 static const Mixing GUESSING = {.inputs = GUESS_INPUTS, .learning = 8, .patience = 14};
 static const Mixing TELLING = {.inputs = VALUE_INPUTS, .learning = 8, .patience = 14};
@@ -90,50 +92,46 @@ static uint32_t expected(uint32_t value, uint32_t times, uint32_t above, uint32_
     return (times < 3 ? times : 3) << 8 | byte_of(value, number) | 1 << 16;
 }
 
-/* What was added to the word at this place, one or two before: 0 if it was right. */
-static uint32_t added(const Values *model, uint32_t at)
+/* Where a word may refer to: a plain one may be an offset in a table that nobody knows. */
+static uint32_t place_of(const Segment *segment, uint32_t at, uint32_t draft)
 {
-    for (uint32_t i = 0; i < 2; i++)
-        if (model->wrong[i].at == at)
-            return model->wrong[i].value;
-    return 0;
+    return kind_at(segment, at) == PLAIN ? draft : segment->target[at];
 }
 
 /* Four bytes, the highest first. */
 static uint32_t code_value(Values *model, Coder *coder, const Segment *segment, uint32_t at, uint32_t draft,
                            const Habit *word, const Habit *chain, uint32_t value)
 {
-    uint32_t kind = kind_at(segment, at), above = 0;
+    uint32_t kind = kind_at(segment, at), base = WHOLE >> kind & 1 ? draft : 0, above = 0;
+    uint32_t added = model->wrong_at + 1 == at ? model->wrong_value : 0; /* to the word before */
     Table table = {model->groups, VALUE_BITS};
 
     for (uint32_t number = 4; number--;) {
         uint32_t name = number << 4 | kind, known = hash2(above, name);
         uint32_t upper = number < 3 ? above ^ draft >> 8 * (number + 1) : 0;
         uint32_t contexts[VALUE_INPUTS] = {
-            known,
             hash2(above, draft >> (number == 3 ? 16 : 8 * number)),
             hash2(upper, byte_of(draft, number)),
             hash2(above, word_before(segment, at, 1) >> 16),
-            hash2(known, added(model, at - 1)),
-            hash2(known, added(model, at - 2)),
+            hash2(known, added),
             above & 0xff,
-            hash2(known, segment->target[at] >> NEIGHBOURS),
-            expected(word->value, word->times, above, number),
-            expected(chain->value, chain->times, above, number),
-            expected(model->last[kind], 0, above, number),
+            hash2(known, place_of(segment, at, draft) >> NEIGHBOURS),
+            expected(base + word->value, word->times, above, number),
+            expected(base + chain->value, chain->times, above, number),
+            expected(base + model->last[kind], 0, above, number),
         };
         for (uint32_t i = 0; i < VALUE_INPUTS; i++)
-            contexts[i] = hash2(contexts[i], name << 8 | i);
-        above = above << 8 | mix_byte(coder, TELLING, &table, contexts, model->weights[name * 2], byte_of(value, number));
+            contexts[i] = hash(numbered(contexts[i], name << 8 | i));
+        above = above << 8 | mix_byte(coder, TELLING, &table, contexts, model->weights[name * 2], byte_of(base + value, number));
     }
-    return above;
+    return above - base;
 }
 
 uint32_t values_word(Values *model, Coder *coder, const Segment *segment, Recall *recall, uint32_t at)
 {
     uint32_t kind = kind_at(segment, at), word = segment->word[at], draft = is_bent(kind) ? straighten(word) : word;
     Habit *by_word = habit(model->by_word, hash2(draft, kind));
-    Habit *by_place = habit(model->by_place, hash2(segment->target[at] >> PLACE_SHIFT, kind));
+    Habit *by_place = habit(model->by_place, hash2(place_of(segment, at, draft) >> PLACE_SHIFT, kind));
     Habit *by_value = habit(model->by_value, hash2(model->last[kind], kind));
     uint32_t place = *recall_two(recall, segment, at), count = 0, value = 0;
     Guess guesses[GUESSES];
@@ -145,8 +143,8 @@ uint32_t values_word(Values *model, Coder *coder, const Segment *segment, Recall
     if (by_place->times)
         count = propose(guesses, count, by_place->value, BY_PLACE, by_place->times);
     count = propose(guesses, count, model->last[kind], BY_KIND, 0);
-    if (kind == PLAIN && place && segment->word[place] != draft)
-        count = propose(guesses, count, segment->word[place] - draft, BY_RECALL, 1);
+    if (kind == PLAIN && place && relative(absolute(segment->word[place], place), at) != draft)
+        count = propose(guesses, count, relative(absolute(segment->word[place], place), at) - draft, BY_RECALL, 1);
 
     uint32_t number = code_guess(model, coder, kind, draft, guesses, count, value);
     value = number < count ? guesses[number].value
@@ -156,8 +154,7 @@ uint32_t values_word(Values *model, Coder *coder, const Segment *segment, Recall
     habit_learn(by_place, value);
     habit_learn(by_value, value);
     model->last[kind] = value;
-    model->wrong[1] = model->wrong[0];
-    model->wrong[0].at = at;
-    model->wrong[0].value = value;
+    model->wrong_at = at;
+    model->wrong_value = value;
     return is_bent(kind) ? bend(draft + value) : draft + value;
 }

@@ -11,8 +11,8 @@
 enum {
     GUESSES = 4,
     GUESS_INPUTS = 4,
-    GUESS_BITS = 16,  /* of an index of a slot */
-    VALUE_INPUTS = 11,
+    GUESS_BITS = 14,  /* of an index of a slot */
+    VALUE_INPUTS = 9,
     VALUE_BITS = 15,  /* of an index of a group */
     HABIT_BITS = 14,  /* of an index of a habit */
 };
@@ -33,9 +33,7 @@ typedef struct {
     Habit by_value[1 << HABIT_BITS]; /* the last value of the kind */
     uint32_t last[KINDS];            /* value of each kind */
     uint32_t guessed;                /* which guesses were right in the last wrong words, three bits each */
-    struct {
-        uint32_t at, value;
-    } wrong[2];                      /* the last wrong words, the youngest first */
+    uint32_t wrong_at, wrong_value;  /* the last wrong word */
 } Values;
 
 void values_start(Values *model);

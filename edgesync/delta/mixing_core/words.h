@@ -15,7 +15,7 @@
 
 enum {
     FLAGS_INPUTS = 8,
-    FLAGS_BITS = 19, /* of an index of a slot */
+    FLAGS_BITS = 18, /* of an index of a slot */
     FLAGS_SETS = KINDS * 4,
 };
 
