@@ -20,11 +20,11 @@ def _squashed():
 
 
 def _stretched():
-    table, x = [0] * 65536, 0
-    for p in range(32768, 65536):
-        while x < MOST and SQUASH[x + 1] <= p:
+    table, x = [0] * 4096, 0
+    for p in range(2048, 4096):
+        while x < MOST and SQUASH[x + 1] <= 16 * p + 8:
             x += 1
-        table[p], table[65535 - p] = x, -x
+        table[p], table[4095 - p] = x, -x
     return table
 
 
@@ -39,12 +39,25 @@ def hashed(value, *others):
     return hashed(value + others[0] & WORD) if others else value
 
 
+def signed(word):
+    return (word + (1 << 31) & WORD) - (1 << 31)
+
+
+def numbered(value, number):
+    return value + number * 0x9E3779B1 & WORD
+
+
 @dataclass(slots=True)
 class Slot:
     """One decision in one context."""
 
-    chance: int = 1 << 21
+    chance: int = 1 << 11
     count: int = 0
+
+    def learn(self, bit, patience):
+        chance, rate = 16 * self.chance + 8, 327680 // (5 * self.count + 6)
+        chance += (65535 - chance) * rate >> 16 if bit else -(chance * rate >> 16)
+        self.chance, self.count = chance >> 4, min(self.count + 1, patience)
 
 
 class Decoder:
@@ -56,19 +69,16 @@ class Decoder:
 
     def mix(self, slots, weights, learning, patience):
         """A decision that the slots have opinions of; `weights` has the weight of each by its number."""
-        opinions = [STRETCH[slot.chance >> 6] for slot in slots]
-        total = sum(opinion * weights[number] >> 8 for number, opinion in enumerate(opinions)) >> 8
+        opinions = [STRETCH[slot.chance] for slot in slots]
+        total = sum(opinion * weights[number] for number, opinion in enumerate(opinions)) >> 16
         chance = SQUASH[max(-MOST, min(MOST, total))]
         bit = self.bit(chance)
         error = (65535 if bit else 0) - chance
         if abs(error) > 64:
             for number, opinion in enumerate(opinions):
-                weight = weights[number] + (opinion * (error * learning >> 2) + (1 << 15) >> 16)
-                weights[number] = max(-(1 << 19), min(1 << 19, weight))
+                weights[number] = signed(weights[number] + (opinion * (error * learning >> 2) + (1 << 15) >> 16))
             for slot in slots:
-                rate = 327680 // (5 * slot.count + 6)
-                slot.chance += ((1 << 22) - 1 - slot.chance) * rate >> 16 if bit else -(slot.chance * rate >> 16)
-                slot.count = min(slot.count + 1, patience)
+                slot.learn(bit, patience)
         return bit
 
     def bit(self, chance):

@@ -28,11 +28,12 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Golden:
-    """A delta's name, what it shows, and its images."""
+    """A delta's name, what it shows, its images, and whether it needs the context-mixing coder."""
 
     name: str
     shows: str
     images: Callable[[], tuple[bytes, bytes]]
+    mixing: bool = False
 
     @property
     def delta(self) -> bytes:
@@ -196,6 +197,16 @@ def programs_32() -> tuple[bytes, bytes]:
     return program_32({}, 0), program_32(GROWN, 256)
 
 
+def mixed() -> tuple[bytes, bytes]:
+    """The program with more changes: some functions are new in part, and some data."""
+    old, new = program({}, 0), bytearray(program({30: 3, 170: 9, 301: 1, 404: 30, 599: 2}, 4096))
+    chance = stream("mixed", 400)
+    for at in range(0, len(chance), 4):
+        place = 0x1000 + int.from_bytes(chance[at : at + 2], "little") % 0xC000
+        new[place : place + chance[at + 2] % 16] = stream(f"new {at // 40}", chance[at + 2] % 16)
+    return old, bytes(new)
+
+
 def long_image() -> tuple[bytes, bytes]:
     """Four segments and a bit: the first and the last change, what is between them moves."""
     old = stream("long", 5000) + b"the same for long " * (4 * MIB // 18) + stream("end", 900)
@@ -254,6 +265,7 @@ ALL = (
     Golden("words", "form WORDS without tables", words),
     Golden("program", "tables of addresses, regions of every kind, corrections", programs),
     Golden("program-32", "the same for 32-bit ARM", programs_32),
+    Golden("mixed", "form MIXED and mixed tables", mixed, mixing=True),
     Golden("long", "quiet segments, segments with checks, a copy over many", long_image),
     Golden("chapters", "several chapters, whose copies are counted from their own starts", pieces),
     Golden("kernel", "type information that is derived", kernels),
@@ -269,17 +281,17 @@ def write() -> None:
             with mock.patch.object(plan, "COPIES_LIMIT", 4):
                 data = _made(base, result)
         else:
-            data = make_bytes(base, result) if golden.name == "text" else _made(base, result)
+            data = make_bytes(base, result) if golden.name == "text" else _made(base, result, mixing=golden.mixing)
         (PLACE / f"{golden.name}.esd").write_bytes(data)
         print(f"{golden.name:10} {len(base):>9} > {len(result):>9} bytes, delta of {len(data):>6}: {golden.shows}")
 
 
-def _made(base: bytes, result: bytes) -> bytes:
+def _made(base: bytes, result: bytes, *, mixing: bool = False) -> bytes:
     with tempfile.TemporaryDirectory() as directory:
         old, new, out = (Path(directory) / name for name in ("old", "new", "out"))
         old.write_bytes(base)
         new.write_bytes(result)
-        make_delta(str(old), str(new), str(out))
+        make_delta(str(old), str(new), str(out), mixing=mixing)
         return out.read_bytes()
 
 

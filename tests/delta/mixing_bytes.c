@@ -11,7 +11,7 @@ typedef struct {
     int32_t weights[BYTES_SETS][BYTES_INPUTS];
 } Bytes;
 
-static const Mixing MIXING = {.inputs = BYTES_INPUTS, .learning = 12, .patience = 16};
+static const Mixing MIXING = {.inputs = BYTES_INPUTS, .learning = 12, .patience = 15};
 
 /* Half a byte, of which `node` tells the half before (16 to 31) or that there is none (1). */
 static uint32_t half(Bytes *model, Coder *coder, const uint32_t *contexts, uint32_t node, uint32_t last, uint32_t nibble)

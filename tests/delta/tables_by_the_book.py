@@ -9,7 +9,7 @@ import arithmetic_by_the_book
 from arithmetic_by_the_book import WORD, RefusedError, Slot, hashed
 
 LONG = (1 << 64) - 1
-LEARNING, PATIENCE, FIRST = 18, 30, 12000
+LEARNING, PATIENCE, FIRST = 18, 15, 12000
 COPIES, PIECES, REGIONS, CORRECTIONS, RUNS = range(5)
 COLUMNS = {PIECES: 6, REGIONS: 4, CORRECTIONS: 2}
 SIGNED = {PIECES: (2, 5, 6), REGIONS: (2, 3), CORRECTIONS: (1,)}

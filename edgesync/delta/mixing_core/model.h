@@ -181,7 +181,8 @@ static inline uint32_t mix_nibble(Coder *coder, Mixing mixing, Group *const *gro
     return node & 15;
 }
 
-/* Code a byte, with the groups that its contexts, which are hashes, have in a table. `weights` are two sets, of the upper and the lower half. */
+/* Code a byte, with the groups that its contexts, which are hashes, have in a table. `weights` are two sets, of the upper
+   and the lower half. */
 static inline uint32_t mix_byte(Coder *coder, Mixing mixing, const Table *table, const uint32_t *contexts, int32_t *weights,
                                 uint32_t byte)
 {

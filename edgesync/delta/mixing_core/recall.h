@@ -26,7 +26,9 @@ static inline uint32_t *recall_one(Recall *recall, const Segment *segment, uint3
 
 static inline uint32_t *recall_two(Recall *recall, const Segment *segment, uint32_t at)
 {
-    return &recall->two[hash(numbered(absolute_before(segment, at, 1), absolute_before(segment, at, 2))) >> (32 - RECALL_TWO)];
+    uint32_t words = hash(numbered(absolute_before(segment, at, 1), absolute_before(segment, at, 2)));
+
+    return &recall->two[words >> (32 - RECALL_TWO)];
 }
 
 static inline void recall_learn(Recall *recall, const Segment *segment, uint32_t at)

@@ -5,7 +5,7 @@ enum {
     AGREED = 8,         /* what a guess counts more for each other one that is the same */
     PLACE_SHIFT = 12,   /* references to one page go together */
     NEIGHBOURS = 16,    /* and in another way those to 16 of them */
-    WHOLE = 1 << 1 | 1 << 2 | 1 << 8 | 1 << 12 | 1 << 13, /* kinds of which the word that comes out is told, not what is added */
+    WHOLE = 1 << 1 | 1 << 2 | 1 << 8 | 1 << 12 | 1 << 13, /* kinds of which the sum is told, not what is added */
 };
 
 enum { BY_WORD, BY_PLACE, BY_KIND, BY_RECALL }; /* where guesses come from */
@@ -122,7 +122,8 @@ static uint32_t code_value(Values *model, Coder *coder, const Segment *segment, 
         };
         for (uint32_t i = 0; i < VALUE_INPUTS; i++)
             contexts[i] = hash(numbered(contexts[i], name << 8 | i));
-        above = above << 8 | mix_byte(coder, TELLING, &table, contexts, model->weights[name * 2], byte_of(base + value, number));
+        above = above << 8 | mix_byte(coder, TELLING, &table, contexts, model->weights[name * 2],
+                                      byte_of(base + value, number));
     }
     return above - base;
 }
