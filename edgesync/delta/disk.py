@@ -42,13 +42,11 @@ def size_of(fd: int) -> int:
 
 def read_into(fd: int, view: memoryview, offset: int, name: str) -> int:
     """Fill `view` from `offset`; fewer bytes only at the end. Raises StorageError with `name`."""
-    done = 0
+    done, left = 0, view
     try:
-        while done < len(view):
-            count = os.preadv(fd, [view[done:]], offset + done)
-            if not count:
-                break
+        while left and (count := os.preadv(fd, [left], offset + done)):
             done += count
+            left = view[done:]
     except OSError as error:
         raise storage_error(name, error) from error
     return done

@@ -137,21 +137,24 @@ def copy(known: Rows, number: int, window: range, read_base: ReadBase) -> memory
 def draft(
     copies: Iterable[tuple[int, int, int]], extra: bytes, output: int, read_base: ReadBase, differences: bytes = b""
 ) -> bytearray:
-    """The bytes of a segment before its words are corrected, and zeros up to a multiple of four. `differences` are
-    added to the copied bytes in their order, modulo 256; they may end early.
+    """The bytes of a segment before its words are corrected, with zeros up to a multiple of four, and for what no copy
+    makes if there is no `extra`. `differences` are added to the copied bytes in their order, modulo 256; they may end
+    early.
     """
     data = bytearray(-(-output // WORD) * WORD)
     view, done, taken, added = memoryview(data), 0, 0, 0
     for at, base, length in copies:
-        view[done:at] = extra[taken : taken + at - done]
-        taken += at - done
+        if extra:
+            view[done:at] = extra[taken : taken + at - done]
+            taken += at - done
         done = at + length
         read_base(view[at:done], base)
         if added < len(differences):
             some = differences[added : added + length]
             view[at : at + len(some)] = _sum(view[at : at + len(some)], some)
             added += length
-    view[done:output] = extra[taken:]
+    if extra:
+        view[done:output] = extra[taken:]
     return data
 
 

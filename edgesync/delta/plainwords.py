@@ -51,8 +51,7 @@ class Decoder:
         copies: list[tuple[int, int, int]],
         read_base: ReadBase,
     ) -> memoryview:
-        empty = bytes(len(window) - sum(length for _, _, length in copies))
-        words = array("I", bytes(draft(copies, empty, len(window), read_base)))
+        words = array("I", bytes(draft(copies, b"", len(window), read_base)))
         _little(words)
         keys = self._predict(words, copies, window.start)
         kind = bytes(key >> kinds.KIND_SHIFT for key in keys)

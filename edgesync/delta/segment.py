@@ -91,8 +91,7 @@ def _mixed(chapter: Chapter, result: bytes, offset: int, read_base: ReadBase, mo
 def _known(chapter: Chapter, copies: Copies, window: range, read_base: ReadBase) -> mixing.Known:
     """What is known of the words at these offsets of the result, of which these are the copies."""
     output = len(window)
-    empty = bytes(output - int(copies.length.sum()))
-    words = np.frombuffer(draft(copies.rows(), empty, output, read_base), "<u4")
+    words = np.frombuffer(draft(copies.rows(), b"", output, read_base), "<u4")
     kind, keys = _predict(words, copies, window.start, chapter)
     target = np.zeros(len(words), "<u4")
     target[kind != kinds.PLAIN] = keys & 0xFFFFFFFF
