@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.bench_delta import chart, pairs, report
 from tests.bench_delta.measure import ROOT, CommandFailedError
-from tests.bench_delta.peers import OURS, Peer, all_peers
+from tests.bench_delta.peers import OWN, Peer, all_peers
 from tests.bench_delta.report import Result, Run
 
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
 
     wanted = pairs.names() if args.pairs is None and not args.own else args.pairs or []
-    chosen = [peer for name, peer in peers.items() if args.peers is None or name in (*args.peers, OURS)]
+    chosen = [peer for name, peer in peers.items() if args.peers is None or name in (*args.peers, *OWN)]
     place = args.out.absolute()
     measured = pairs.prepare(place / "pairs", wanted, lambda what, done, total: _tell(f"{what} ({done} of {total} B)"))
     measured += [

@@ -9,7 +9,7 @@ from tests.bench_delta.peers import OURS
 from tests.bench_delta.report import Run
 
 WIDTH, LEFT, RIGHT, ROW, TOP = 900, 140, 30, 34, 70
-COLOURS = ("#c02020", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#ff7f0e", "#17becf", "#7f7f7f", "#bcbd22")
+COLOURS = ("#c02020", "#e08080", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#ff7f0e", "#17becf", "#7f7f7f", "#bcbd22")
 
 
 def svg(run: Run) -> str:

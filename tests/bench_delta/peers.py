@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import edgesync
+from edgesync.delta import mixing
 from tests.bench_delta import casync
 from tests.bench_delta.measure import ROOT, Took, run
 
@@ -20,6 +21,9 @@ Apply = Callable[[Path, Path, Path, Path], Took]
 """Old, patch, result, directory to work in."""
 
 OURS = "edgesync"
+LZMA = "edgesync-lzma"
+"""Ours for boards without the context-mixing coder."""
+OWN = (OURS, LZMA)
 FULL = "xz-full"
 
 
@@ -38,7 +42,8 @@ class Peer:
 def all_peers() -> list[Peer]:
     """Ours first; those that are missing too."""
     return [
-        _python(OURS, edgesync.__version__, f"the delta engine{_commit()}"),
+        _ours(OURS, "with the context-mixing coder", missing=not mixing.available()),
+        _ours(LZMA, "for every board", missing=False),
         _python("bsdiff4", _version("bsdiff4"), "bzip2 inside"),
         _python("hdiffpatch", _version("hdiffpatch"), "lzma2 level 9"),
         _python("detools", _version("detools"), "sequential, bsdiff, lzma"),
@@ -48,6 +53,10 @@ def all_peers() -> list[Peer]:
         _program("casync", ["--version"], "default chunks; the index and what the store lacks", *casync.CALLS),
         _program("xz", ["--version"], "-9e, the whole new image", _xz_make, _xz_apply, name=FULL),
     ]
+
+
+def _ours(name: str, how: str, *, missing: bool) -> Peer:
+    return _python(name, "" if missing else edgesync.__version__, f"the delta engine{_commit()}, {how}")
 
 
 def _commit() -> str:

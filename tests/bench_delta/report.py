@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.bench_delta.measure import Took
 from tests.bench_delta.pairs import Pair
-from tests.bench_delta.peers import FULL, OURS, Peer
+from tests.bench_delta.peers import FULL, LZMA, OURS, OWN, Peer
 
 MB = 1_000_000
 
@@ -54,7 +54,7 @@ class Run:
 
     def best(self, pair: str) -> tuple[str, int] | None:
         """The smallest patch of a peer on a pair."""
-        found = [(result.length or 0, name) for name, result in self.of(pair).items() if name not in (OURS, FULL)]
+        found = [(result.length or 0, name) for name, result in self.of(pair).items() if name not in (*OWN, FULL)]
         return (min(found)[1], min(found)[0]) if found else None
 
     def to_dict(self) -> dict[str, object]:
@@ -106,14 +106,17 @@ def line(result: Result) -> str:
 
 
 def failures(run: Run) -> list[str]:
-    """What makes the run fail: each pair on which ours is not right, or a peer's is smaller."""
+    """What makes the run fail: each pair on which one of ours is not right, or a peer's is smaller."""
     found = [
-        f"{result.pair}: edgesync: {result.error}" for result in run.results if result.peer == OURS and result.error
+        f"{result.pair}: {result.peer}: {result.error}" for result in run.results if result.peer in OWN and result.error
     ]
     for pair in run.pairs:
-        ours, best = run.of(pair.name).get(OURS), run.best(pair.name)
-        if ours and best and (ours.length or 0) > best[1]:
-            found.append(f"{pair.name}: edgesync {ours.length} bytes, {best[0]} {best[1]}")
+        best = run.best(pair.name)
+        found += [
+            f"{pair.name}: {ours.peer} {ours.length} bytes, {best[0]} {best[1]}"
+            for ours in filter(None, map(run.of(pair.name).get, OWN))
+            if best and (ours.length or 0) > best[1]
+        ]
     return found
 
 
@@ -146,15 +149,16 @@ def markdown(run: Run) -> str:
 
 def summary(run: Run) -> str:
     """The short table: ours and the best peer of each pair."""
-    rows = [["pair", "image B", OURS, "best peer", "against it", "full image, xz"]]
+    rows = [["pair", "image B", OURS, "for every board", "best peer", "against it", "full image, xz"]]
     for pair in run.pairs:
         found, best = run.of(pair.name), run.best(pair.name)
-        ours, full = found.get(OURS), found.get(FULL)
-        if ours and best:
+        ours, lzma, full = (found.get(name) for name in (OURS, LZMA, FULL))
+        if (ours or lzma) and best:
             size = f"{full.length:,}" if full else ""
-            gain = f"{100 * (_ratio(run, pair.name) or 0):+.0f} %"
+            gain = f"{100 * ratio:+.0f} %" if (ratio := _ratio(run, pair.name)) is not None else ""
             image = f"{pair.new.stat().st_size:,}"
-            rows.append([f"{pair.name} ({pair.code})", image, f"{ours.length:,}", f"{best[1]:,} {best[0]}", gain, size])
+            both = [f"{mine.length:,}" if mine else "" for mine in (ours, lzma)]
+            rows.append([f"{pair.name} ({pair.code})", image, *both, f"{best[1]:,} {best[0]}", gain, size])
     return _table(rows) + "\n" + _median(run)
 
 
@@ -180,9 +184,9 @@ def _took(took: Took) -> str:
     return f"{took.cpu:.2f} / {took.peak / MB:.0f}"
 
 
-def _ratio(run: Run, pair: str) -> float | None:
-    """Bytes of ours less those of the best peer, as a part of the latter."""
-    ours, best = run.of(pair).get(OURS), run.best(pair)
+def _ratio(run: Run, pair: str, name: str = OURS) -> float | None:
+    """Bytes of one of ours less those of the best peer, as a part of the latter."""
+    ours, best = run.of(pair).get(name), run.best(pair)
     return (ours.length or 0) / best[1] - 1 if ours and best and best[1] else None
 
 
@@ -192,20 +196,23 @@ def _gain(run: Run, pair: str) -> str:
 
 
 def _median(run: Run) -> str:
-    ratios = [ratio for pair in run.pairs if pair.open and (ratio := _ratio(run, pair.name)) is not None]
-    if not ratios:
-        return ""
-    median = f"{100 * statistics.median(ratios):+.0f} %"
-    return f"Median of the open pairs ({len(ratios)} of 5): {median} against the best peer.\n"
+    said = []
+    for name, what in ((OURS, "against the best peer"), (LZMA, "for every board")):
+        ratios = [ratio for pair in run.pairs if pair.open and (ratio := _ratio(run, pair.name, name)) is not None]
+        if ratios:
+            said.append(f"{100 * statistics.median(ratios):+.0f} % {what} ({len(ratios)} of 5)")
+    return f"Median of the open pairs: {'; '.join(said)}.\n" if said else ""
 
 
 def _limits(run: Run) -> str:
     """Memory of ours, and its CPU time by bsdiff4's, both without imports."""
-    rows = [["pair", "peak MiB (at most 64)", "CPU s without imports", "times bsdiff4's (at most 5)"]]
+    rows = [["pair", "delta", "peak MiB (at most 64)", "CPU s without imports", "times bsdiff4's (at most 5)"]]
     for pair in run.pairs:
         found = run.of(pair.name)
-        ours, theirs = (found[name].apply if name in found else None for name in (OURS, "bsdiff4"))
-        if ours and ours.work is not None:
-            times = f"{ours.work / theirs.work:.1f}" if theirs and theirs.work else ""
-            rows.append([pair.name, f"{ours.peak / (1 << 20):.0f}", f"{ours.work:.2f}", times])
+        theirs = found["bsdiff4"].apply if "bsdiff4" in found else None
+        for name in OWN:
+            ours = found[name].apply if name in found else None
+            if ours and ours.work is not None:
+                times = f"{ours.work / theirs.work:.1f}" if theirs and theirs.work else ""
+                rows.append([pair.name, name, f"{ours.peak / (1 << 20):.0f}", f"{ours.work:.2f}", times])
     return _table(rows)

@@ -56,13 +56,16 @@ def detools_(verb: str, patch_type: str) -> Call:
     return make if verb == "make" else apply
 
 
-def edgesync_(verb: str) -> Call:
+def edgesync_(verb: str, *, mixing: bool) -> Call:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in a board's worker
     if verb == "make":
         from edgesync.delta.make import make_delta
 
-        return lambda old, new, out: make_delta(old, new, out) and None
+        return lambda old, new, out: make_delta(old, new, out, mixing=mixing) and None
     from edgesync.delta import api, chapter, segment  # noqa: F401 - what `api` imports when it meets the first word
+
+    if mixing:
+        from edgesync.delta import _mixing  # noqa: F401 - the same
 
     return lambda old, delta, out: api.apply(old, delta, out) and None
 
@@ -70,7 +73,8 @@ def edgesync_(verb: str) -> Call:
 def main() -> None:
     peer, verb, *paths = sys.argv[1:]
     calls: dict[str, Callable[[], Call]] = {
-        "edgesync": lambda: edgesync_(verb),
+        "edgesync": lambda: edgesync_(verb, mixing=True),
+        "edgesync-lzma": lambda: edgesync_(verb, mixing=False),
         "bsdiff4": lambda: bsdiff4_(verb),
         "hdiffpatch": lambda: hdiffpatch_(verb),
         "detools": lambda: detools_(verb, "sequential"),

@@ -13,7 +13,7 @@ import pytest
 from tests.bench_delta import __main__ as bench
 from tests.bench_delta import chart, measure, pairs, peers, report
 from tests.bench_delta.measure import Took
-from tests.bench_delta.peers import OURS
+from tests.bench_delta.peers import LZMA, OURS
 from tests.bench_delta.report import Result, Run
 
 TOOK = Took(1.0, 0.5, 40 << 20, 2.0)
@@ -36,7 +36,7 @@ def test_a_small_pair_is_measured_with_the_peers_that_are_asked_for(tmp_path: Pa
     assert bench.main([*own, "--peers", "bsdiff4", "xz-full", "--out", str(tmp_path / "out")]) == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     by_peer = {result["peer"]: result for result in found["results"]}
-    wanted = {OURS, "bsdiff4", "xz-full"} - set(found["missing"])
+    wanted = {OURS, LZMA, "bsdiff4", "xz-full"} - set(found["missing"])
     assert set(by_peer) == wanted
     assert all(result["error"] == "" and result["make"]["cpu"] > 0 for result in by_peer.values())
     assert 4000 < by_peer[OURS]["bytes"] < 5000
@@ -67,6 +67,9 @@ def test_the_run_fails_when_a_peer_is_smaller_or_ours_is_wrong(tmp_path: Path):
     assert report.failures(run_of(tmp_path, edgesync=101, bsdiff4=100)) == ["p: edgesync 101 bytes, bsdiff4 100"]
     assert report.failures(run_of(tmp_path, edgesync=None, bsdiff4=100)) == ["p: edgesync: wrong"]
     assert not report.failures(run_of(tmp_path, **{"edgesync": 100, "xz-full": 50}))
+    both = run_of(tmp_path, **{"edgesync": 90, "edgesync-lzma": 101, "bsdiff4": 100})
+    assert report.failures(both) == ["p: edgesync-lzma 101 bytes, bsdiff4 100"]
+    assert both.best("p") == ("bsdiff4", 100)
 
 
 def test_a_missing_peer_is_named_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -75,7 +78,7 @@ def test_a_missing_peer_is_named_in_the_report(tmp_path: Path, monkeypatch: pyte
     assert "- casync: missing here; apt-get install casync" in text
     assert "- xdelta3: missing here; apt-get install xdelta3" in text
     assert "-75 % (bsdiff4)" in text
-    assert "Median of the open pairs (1 of 5): -75 %" in text
+    assert "Median of the open pairs: -75 % against the best peer (1 of 5)." in text
 
 
 def test_the_chart_is_well_formed_and_has_a_dot_for_every_result(tmp_path: Path):
@@ -88,8 +91,10 @@ def test_the_chart_is_well_formed_and_has_a_dot_for_every_result(tmp_path: Path)
 
 def test_a_table_is_put_between_its_lines_again_and_again(tmp_path: Path):
     text = "before\n<!-- t -->\nold\n<!-- end of t -->\nafter\n"
-    once = report.insert(text, "t", report.summary(run_of(tmp_path, edgesync=50, bsdiff4=100)))
-    assert "| p (code) | 9 | 50 | 100 bsdiff4 | -50 % |" in once
+    once = report.insert(
+        text, "t", report.summary(run_of(tmp_path, **{"edgesync": 50, "edgesync-lzma": 60, "bsdiff4": 100}))
+    )
+    assert "| p (code) | 9 | 50 | 60 | 100 bsdiff4 | -50 % |" in once
     assert report.insert(once, "t", "old") == text.replace("\nold\n", "\n\nold\n\n")
     with pytest.raises(ValueError, match="end of t"):
         report.insert("<!-- t -->\n", "t", "x")
