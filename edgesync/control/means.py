@@ -14,7 +14,7 @@ NO_CODER = "the board has no context-mixing coder"
 Kind = Literal["mixed", "delta", "full"]
 """Of a blob: a delta of the context-mixing coder, a delta that every board can apply, a full image."""
 
-# Bytes of resident memory of the apply worker, at most. "plain" is a delta where there is no numpy.
+# Bytes of resident memory of the apply worker, at most. "plain" is a delta of either coder where there is no numpy.
 _MEMORY = {"mixed": 60 * MIB, "delta": 60 * MIB, "plain": 48 * MIB, "full": 48 * MIB}
 # Bytes of the image that are made in a second of CPU time, base and result hashed, at least.
 _RATE = {"mixed": 10e6, "delta": 12e6, "plain": 3e6, "full": 50e6}
@@ -58,4 +58,4 @@ class Means:
         return ""
 
     def _decoder(self, kind: Kind) -> str:
-        return "plain" if kind == "delta" and not self.numpy else kind
+        return "plain" if kind != "full" and not self.numpy else kind

@@ -139,8 +139,6 @@ class Standing:
         report, failed = self.reported, self.mixed_failed
         if report is None or not report.mixing:
             return NO_CODER
-        if report.plain:
-            return "the board has no numpy, without which the server sends no mixed delta"
         return f"{failed.name}: {failed.detail}" if failed else ""
 
     @property

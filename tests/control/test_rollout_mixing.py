@@ -44,7 +44,7 @@ def offered_mixed(**fleet: Any) -> Story:
 def test_boards_with_and_without_the_coder_each_get_their_own_delta() -> None:
     story = Story("b1", "b2", "b3", mixing=True)
     story.says("b1", **MIXES)
-    story.says("b2", mixing=True, plain=True)
+    story.says("b2", plain=True)
     wanted = story.push("B")
     assert {effect.key for effect in wanted if isinstance(effect, EnsureBlob)} == {DELTA, MIXED}
     story.build(wanted)
@@ -97,12 +97,18 @@ def test_the_next_release_and_a_retry_try_the_coder_again() -> None:
 
 
 def test_a_board_whose_new_agent_has_no_coder_gets_the_other_delta() -> None:
-    for report in ({}, {"mixing": True, "plain": True}):
-        story = offered_mixed()
-        wanted = story.says("b1", phase=Phase.FETCHING, **report)
-        assert wanted == [EnsureBlob(DELTA)]
-        assert offers(story.build(wanted)) == ["b1"]
-        assert sent(story, "b1") == DELTA
+    story = offered_mixed()
+    wanted = story.says("b1", phase=Phase.FETCHING)
+    assert wanted == [EnsureBlob(DELTA)]
+    assert offers(story.build(wanted)) == ["b1"]
+    assert sent(story, "b1") == DELTA
+
+
+def test_a_board_without_numpy_gets_mixed_deltas_as_well() -> None:
+    story = Story("b1", mixing=True)
+    story.says("b1", mixing=True, plain=True)
+    story.build(story.push("B"))
+    assert sent(story, "b1") == MIXED
 
 
 def test_a_board_that_comes_up_without_the_coder_is_told_nothing_more_once_it_has_the_image() -> None:
@@ -139,7 +145,7 @@ class Kind:
 
     @property
     def applies(self) -> bool:
-        return self.mixing and not (self.plain or self.broken or self.loses)
+        return self.mixing and not (self.broken or self.loses)
 
 
 KINDS = st.builds(Kind, *[st.booleans()] * 4)
@@ -161,7 +167,7 @@ def test_a_fleet_of_both_kinds_of_boards_converges_and_no_delta_goes_where_it_ca
                 continue
             told = {"mixing": kind.mixing and not (kind.loses and got[name]), "plain": kind.plain}
             mixed = sent(story, name).mixed
-            assert not mixed or (server and kind.mixing and not kind.plain and not got[name])
+            assert not mixed or (server and kind.mixing and not got[name])
             got[name].append(mixed)
             if mixed and kind.broken:
                 story.build(story.says(name, **told, **corrupt()))
@@ -171,5 +177,5 @@ def test_a_fleet_of_both_kinds_of_boards_converges_and_no_delta_goes_where_it_ca
                 story.says(name, **told, boot_id=f"boot-{name}", images={"root": IMAGES["B"]})
     assert {board.status for board in story.state.boards.values()} == {Status.CONFIRMED}
     for name, kind in boards.items():
-        first_mixed = server and kind.mixing and not kind.plain
+        first_mixed = server and kind.mixing
         assert got[name] == ([True] if first_mixed else [False]) + ([False] if first_mixed and not kind.applies else [])

@@ -102,7 +102,6 @@ class Rollouts(RuleBasedStateMachine):
                         assert self.spec.mixing
                         assert standing.reported
                         assert standing.reported.mixing
-                        assert not standing.reported.plain
                         assert not standing.mixed_failed
                     assert desired.config is None or desired.config.source is None
                     assert desired.version > max(
@@ -243,7 +242,7 @@ class Rollouts(RuleBasedStateMachine):
         elif desired and not desired.hold and board.phase is Phase.FETCHING:
             target = desired.targets[0]
             mixed = target.source is not None and target.source.blob in self.mixed
-            if mixed and (board.plain or not board.mixing or outcome == "mixed"):
+            if mixed and (not board.mixing or outcome == "mixed"):
                 name = "DeltaCorrupt" if outcome == "mixed" else "UnknownFormat"
                 board.phase, board.error = Phase.FAILED, ErrorReport(name)
             elif outcome == "delta":
