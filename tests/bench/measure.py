@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgesync.delta import mixing
 from edgesync.sim import firmware
 from edgesync.wire.ids import Digest
 
@@ -85,11 +86,12 @@ class Workshop:
         return firmware.prepare(self._images, (name,), lambda what, *_: self.say(what))[name]
 
     def _delta(self, base: str, result: str) -> tuple[Path, Taken]:
-        """The delta between two of the demo's images, and what making it took."""
+        """The delta between two of the demo's images, as boards with the coder get it, and what making it took."""
         out = self.place / f"{base}-{result}.delta"
         self.say(f"making the delta {base} > {result}")
         paths = [str(path) for path in (self.image(base), self.image(result), out)]
-        return out, taken_by([sys.executable, "-m", "edgesync.delta.make", *paths])
+        coder = ["--mixing"] if mixing.available() else []
+        return out, taken_by([sys.executable, "-m", "edgesync.delta.make", *coder, *paths])
 
 
 def shown(value: float, unit: str) -> str:
