@@ -21,14 +21,16 @@ OPTIONS = ("-malloc_limit_mb=64", "-rss_limit_mb=2048", "-timeout=20", "-max_len
 
 
 class Reader:
-    """Applies bodies of deltas between two small images."""
+    """Applies bodies of deltas between two small images with a program of 64 bits and one of 32."""
 
     def __init__(self) -> None:
         from edgesync.delta.format import header_of
         from edgesync.wire.ids import digest_of
         from tests.delta import golden
 
-        self.base, self.result = golden.program({}, 0, 150), golden.program({30: 3, 70: 9}, 256, 150)
+        grown = {30: 3, 70: 9}
+        self.base = golden.program({}, 0, 150) + golden.program_32({}, 0, 150)
+        self.result = golden.program(grown, 256, 150) + golden.program_32(grown, 256, 150)
         digests = digest_of(self.base), digest_of(self.result)
         self.header = header_of(len(self.base), digests[0], len(self.result), digests[1]).encode()
         self._base_fd = _memory(self.base)
