@@ -154,6 +154,7 @@ class ChapterSource:
     def __init__(self, base_fd: int, blob_fd: int, header: Header, place: Place, head: ChapterHeader) -> None:
         self._base, self._blob, self._place, self._head = base_fd, blob_fd, place, head
         self._lengths = header.base_length, header.result_length
+        self._behind = derived_at(header.base_length)
 
     @functools.cached_property
     def rows(self) -> plain.Rows:
@@ -174,11 +175,10 @@ class ChapterSource:
 
     def read(self, view: memoryview, offset: int) -> None:
         """Fill `view` from the base, or from what is derived and lies behind it."""
-        behind = derived_at(self._lengths[0])
-        if offset < behind:
+        if offset < self._behind:
             read_base(self._base, view, offset)
         else:
-            view[:] = self._derived[offset - behind : offset - behind + len(view)]
+            view[:] = self._derived[offset - self._behind : offset - self._behind + len(view)]
 
     @functools.cached_property
     def _derived(self) -> bytearray:

@@ -151,7 +151,8 @@ def draft(
         read_base(view[at:done], base)
         if added < len(differences):
             some = differences[added : added + length]
-            view[at : at + len(some)] = _sum(view[at : at + len(some)], some)
+            if some.count(0) < len(some):
+                view[at : at + len(some)] = _sum(view[at : at + len(some)], some)
             added += length
     if extra:
         view[done:output] = extra[taken:]
