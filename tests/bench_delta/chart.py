@@ -9,6 +9,7 @@ from tests.bench_delta.peers import OURS
 from tests.bench_delta.report import Run
 
 WIDTH, LEFT, RIGHT, ROW, TOP = 900, 140, 30, 34, 70
+LETTER = 5.8  # width of a letter of the legend, at most on average
 COLOURS = ("#c02020", "#e08080", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#ff7f0e", "#17becf", "#7f7f7f", "#bcbd22")
 
 
@@ -29,11 +30,11 @@ def svg(run: Run) -> str:
         f'<text x="{LEFT}" y="18" font-weight="bold">Bytes of an update, less is better (logarithmic)</text>',
     ]
     shown = [peer.name for peer in run.peers if not peer.missing]
-    step = (WIDTH - LEFT - RIGHT) / max(len(shown), 1)
+    at = float(LEFT)
     for number, name in enumerate(shown):
-        at = LEFT + number * step
         parts.append(_dot(at, 36, name, number))
         parts.append(f'<text x="{at + 9:.0f}" y="40" font-size="10">{escape(name)}</text>')
+        at += 24 + LETTER * len(name)
     for power in range(low, high + 1):
         at = x(10**power)
         parts.append(f'<line x1="{at:.1f}" y1="{TOP - 14}" x2="{at:.1f}" y2="{height - 24}" stroke="#ddd"/>')
