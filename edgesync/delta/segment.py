@@ -5,8 +5,9 @@
     corrected  word by word, little-endian, modulo 2**32, something is added where the result still differs
 
 That is the form WORDS. In the form BYTES (`plain`), better for other machines' code and for text, nothing is predicted,
-and to each copied byte its difference is added; in the form SPARSE, to the few that have one, and gaps say which. A
-segment that is plain copies is quiet: it is not in the delta at all.
+and to each copied byte its difference is added; in the form SPARSE, to the few that have one, and gaps say which. In
+the form MIXED words are predicted too, and one stream of the context-mixing coder (`mixing`) tells all that is wrong or
+new. A segment that is plain copies is quiet: it is not in the delta at all.
 
 Words that refer to the same thing need the same correction or none, and instructions of one kind change together. So
 the words are ordered by the kind of reference and by what they refer to, the others by their upper half, which in an
